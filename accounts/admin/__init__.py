@@ -1,0 +1,7 @@
+"""The admin's pages for people, keys, usage and the audit log. Every change goes through `accounts.services`."""
+
+from accounts.admin.keys import ApiKeyAdmin
+from accounts.admin.people import TeamAdmin, UserAdmin
+from accounts.admin.records import AuditEventAdmin, UsageRecordAdmin
+
+__all__ = ["ApiKeyAdmin", "AuditEventAdmin", "TeamAdmin", "UsageRecordAdmin", "UserAdmin"]

@@ -1,0 +1,38 @@
+"""The audit log's only writer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import models
+
+from accounts.models import AuditEvent, User
+
+SECRET_FIELDS = {"password", "digest", "key", "raw"}
+
+
+def record(
+    action: str,
+    target: models.Model,
+    *,
+    acting_user: User | None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> AuditEvent:
+    """Write what was done to `target`; call it inside the change's transaction, and before a deletion.
+
+    `before` and `after` hold the fields that changed, as JSON takes them. Raises ValueError for a field that would
+    put a secret into the log: name the fact instead, such as `{"password_is_set": true}`.
+    """
+    secret = SECRET_FIELDS & {*(before or ()), *(after or ())}
+    if secret:
+        raise ValueError(f"The audit log must not hold {', '.join(sorted(secret))}.")
+    return AuditEvent.objects.create(
+        actor=acting_user,
+        actor_name=acting_user.username if acting_user else "",
+        action=action,
+        target_type=target._meta.model_name or "",
+        target_id=str(target.pk),
+        target_label=str(target)[:200],
+        before=before,
+        after=after,
+    )

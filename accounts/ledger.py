@@ -1,0 +1,110 @@
+"""The usage ledger's only writer. A row is opened once and closed once, whatever happens in between.
+
+Synchronous: a coroutine wraps these in `sync_to_async`. Each is one statement, so it is whole or not at all.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+
+from accounts.authentication import Principal
+from accounts.models import UsageRecord
+
+State = UsageRecord.State
+Outcome = UsageRecord.Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRecord:
+    request_id: str
+    model: str
+
+
+def open_record(
+    *,
+    request_id: str,
+    principal: Principal,
+    model: str,
+    endpoint: str,
+    stream: bool,
+    gateway: str,
+    estimated_prompt_tokens: int,
+) -> None:
+    """Enter a request that is about to run.
+
+    Raises django.db.IntegrityError when the request id is taken, or the key, user or team has just been deleted.
+    """
+    UsageRecord.objects.create(
+        request_id=request_id,
+        key_id=principal.key_id,
+        key_prefix=principal.key_prefix,
+        user_id=principal.user_id,
+        username=principal.username,
+        team_id=principal.team_id,
+        model=model,
+        endpoint=endpoint,
+        stream=stream,
+        gateway=gateway,
+        estimated_prompt_tokens=estimated_prompt_tokens,
+    )
+
+
+def settle(
+    request_id: str,
+    *,
+    outcome: str,
+    prompt_tokens: int,
+    cached_tokens: int,
+    completion_tokens: int,
+    queue_ms: float,
+    ttft_ms: float | None,
+    duration_ms: float,
+    engine_seconds: float,
+) -> bool:
+    """Close a running row with its true figures. False: it was closed already (or never opened); nothing changed.
+
+    Safe against itself in other threads and processes: exactly one caller gets True.
+    Raises ValueError for an unknown outcome, IntegrityError for figures that can't be (negative, more tokens cached
+    than prompted).
+    """
+    return _close(
+        request_id,
+        state=State.SETTLED,
+        outcome=Outcome(outcome),
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached_tokens,
+        completion_tokens=completion_tokens,
+        queue_ms=queue_ms,
+        ttft_ms=ttft_ms,
+        duration_ms=duration_ms,
+        engine_seconds=engine_seconds,
+    )
+
+
+def running_of(gateway: str) -> list[RunningRecord]:
+    """The rows that this gateway's former life left open, oldest first. One query on a partial index."""
+    rows = UsageRecord.objects.filter(gateway=gateway, state=State.RUNNING).order_by("pk")
+    return [RunningRecord(request_id, model) for request_id, model in rows.values_list("request_id", "model")]
+
+
+def interrupt(request_id: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> bool:
+    """Close a running row whose end nobody saw, with what is known of it. False as in `settle`."""
+    return _close(
+        request_id,
+        state=State.INTERRUPTED,
+        outcome=Outcome.INTERRUPTED,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+    )
+
+
+def interrupt_started_before(moment: datetime) -> int:
+    """Close every row that has been running since before `moment`; how many. One statement, on a partial index."""
+    rows = UsageRecord.objects.filter(state=State.RUNNING, started_at__lt=moment)
+    return rows.update(ended_at=timezone.now(), state=State.INTERRUPTED, outcome=Outcome.INTERRUPTED)
+
+
+def _close(request_id: str, **values: object) -> bool:
+    rows = UsageRecord.objects.filter(request_id=request_id, state=State.RUNNING)
+    return rows.update(ended_at=timezone.now(), **values) == 1

@@ -1,0 +1,58 @@
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from accounts.management.base import AccountCommand, refusal
+from accounts.models import Team
+from accounts.services import do_issue_key
+from accounts.terminal import print_secret
+
+MAX_DAYS = 36_500
+
+
+class Command(AccountCommand):
+    help = "Issues an API key to a user and prints it, once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--user", metavar="NAME", required=True)
+        parser.add_argument("--note", metavar="TEXT", default="", help="what it is for")
+        parser.add_argument("--expires", metavar="DAYS", type=int, help="days until it expires; never, if left out")
+        parser.add_argument("--team", metavar="T", help="the team of the user's that its usage counts for")
+        parser.add_argument("--quiet", action="store_true", help="print the key and nothing else")
+
+    def handle(
+        self,
+        *args: Any,
+        user: str,
+        note: str,
+        expires: int | None,
+        team: str | None,
+        quiet: bool,
+        **options: Any,
+    ) -> None:
+        owner = self.user_named(user)
+        if expires is not None and not 1 <= expires <= MAX_DAYS:
+            raise CommandError(f"--expires: give a number of days from 1 to {MAX_DAYS}, not {expires}.")
+        expires_at = timezone.now() + timedelta(days=expires) if expires is not None else None
+        try:
+            issued = do_issue_key(owner, note=note, team=self.team_named(team), expires_at=expires_at, acting_user=None)
+        except ValidationError as error:
+            raise refusal(error, {"user": "--user", "note": "--note", "team": "--team"}) from error
+        if quiet:
+            self.stdout.write(issued.raw)
+            return
+        until = f"until {expires_at:%Y-%m-%d %H:%M %Z}" if expires_at else "until it is revoked"
+        self.stdout.write(f"Issued {issued.row.prefix}… to {owner.username}, good {until}.")
+        print_secret(self.stdout, "Key (shown only now)", issued.raw)
+
+    def team_named(self, name: str | None) -> Team | None:
+        if name is None:
+            return None
+        try:
+            return Team.objects.get(name=name)
+        except Team.DoesNotExist:
+            raise CommandError(f"--team: there is no team {name!r}; `createuser --team` makes one.") from None

@@ -1,0 +1,37 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from accounts.management.base import AccountCommand, refusal
+from accounts.models import Team
+from accounts.passwords import readable_password
+from accounts.services import do_add_member, do_create_team, do_create_user
+from accounts.terminal import print_secret
+
+
+class Command(AccountCommand):
+    help = "Creates a user and prints its password, once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("username", metavar="NAME")
+        parser.add_argument("--team", metavar="T", help="the team to join; created when there is none of that name")
+        parser.add_argument("--admin", action="store_true", help="may sign in to the admin and do everything there")
+        parser.add_argument("--email", metavar="E", default="")
+
+    @transaction.atomic
+    def handle(self, *args: Any, username: str, team: str | None, admin: bool, email: str, **options: Any) -> None:
+        password = readable_password()
+        try:
+            user = do_create_user(username, password=password, email=email, is_admin=admin, acting_user=None)
+        except ValidationError as error:
+            raise refusal(error, {"username": "NAME", "email": "--email"}) from error
+        if team is not None:
+            try:
+                joined = Team.objects.filter(name=team).first() or do_create_team(team, acting_user=None)
+            except ValidationError as error:
+                raise refusal(error, {"name": "--team"}) from error
+            do_add_member(joined, user, acting_user=None)
+        self.stdout.write(f"Created {'admin' if admin else 'user'} {username}" + (f" in team {team}." if team else "."))
+        print_secret(self.stdout, "Password (shown only now)", password)

@@ -1,0 +1,8 @@
+"""The nouns. Who changes them goes through `accounts.services` and `accounts.ledger`, where the verbs are."""
+
+from accounts.models.api_key import ApiKey
+from accounts.models.audit_event import AuditEvent
+from accounts.models.people import Membership, Team, User
+from accounts.models.usage_record import UsageRecord
+
+__all__ = ["ApiKey", "AuditEvent", "Membership", "Team", "UsageRecord", "User"]

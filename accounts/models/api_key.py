@@ -1,0 +1,106 @@
+"""API keys as they are stored: a digest and the first characters, never the key."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts.models.people import Team, User
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def unrevoked(self) -> "ApiKeyQuerySet":
+        """Expired ones and those of inactive users included."""
+        return self.filter(revoked_at=None)
+
+    def live(self) -> "ApiKeyQuerySet":
+        """Those that open the door now."""
+        return self.unrevoked().filter(
+            Q(expires_at=None) | Q(expires_at__gt=timezone.now()),
+            user__is_active=True,
+        )
+
+    def for_user(self, user: User) -> "ApiKeyQuerySet":
+        return self.filter(user=user)
+
+
+class ApiKey(models.Model):
+    class State(models.TextChoices):
+        LIVE = "live"
+        EXPIRED = "expired"
+        REVOKED = "revoked"
+        INACTIVE = "inactive"  # its user is
+
+    LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="keys")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    """Which of the user's teams its usage counts for; None: the user alone."""
+    note = models.CharField(max_length=200, blank=True)
+    prefix = models.CharField(max_length=20, editable=False)
+    """How the key begins, to tell keys apart; too short to guess the rest from."""
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    """True to a minute or so: it is not written on every request."""
+
+    objects = models.Manager.from_queryset(ApiKeyQuerySet)()
+
+    class Meta:
+        verbose_name = "API key"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(expires_at=None) | Q(expires_at__gt=F("created_at")), name="key_expires_after_creation"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+    def clean(self) -> None:
+        if not self._state.adding:
+            return
+        if self.expires_at and self.expires_at <= timezone.now():
+            raise ValidationError({"expires_at": "The key would have expired already; choose a time to come."})
+        user: User | None = getattr(self, "user", None)
+        if user and not user.is_active:
+            raise ValidationError({"user": f"{user.username} is inactive; activate the user first."})
+        if user and self.team and not user.is_member_of(self.team):
+            raise ValidationError({"team": f"{user.username} is not in team {self.team}; add the user to it first."})
+
+    def is_revoked(self) -> bool:
+        return self.revoked_at is not None
+
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    def is_live(self) -> bool:
+        """Whether it opens the door now. One query, unless the user is loaded."""
+        return self.state() == self.State.LIVE
+
+    def state(self) -> State:
+        """One query, unless the user is loaded."""
+        if self.is_revoked():
+            return self.State.REVOKED
+        if self.is_expired():
+            return self.State.EXPIRED
+        return self.State.LIVE if self.user.is_active else self.State.INACTIVE
+
+    def needs_touch(self) -> bool:
+        """Whether `last_used_at` is old enough to be written again."""
+        return self.last_used_at is None or timezone.now() - self.last_used_at > self.LAST_USED_RESOLUTION
+
+    def facts(self) -> dict[str, Any]:
+        """What the audit log says of it. Up to two queries, unless user and team are loaded."""
+        return {
+            "prefix": self.prefix,
+            "user": self.user.username,
+            "team": self.team.name if self.team else None,
+            "note": self.note,
+            "expires_at": self.expires_at,
+        }

@@ -1,0 +1,32 @@
+"""Who changed what. Written by `accounts.audit` inside the transaction of the change; never updated."""
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+
+from accounts.models.people import User
+
+
+class AuditEvent(models.Model):
+    actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="audited_acts")
+    """None: the command line or the platform itself, or a user who is gone (then `actor_name` says who)."""
+    actor_name = models.CharField(max_length=150, blank=True)
+    action = models.CharField(max_length=64, db_index=True)
+    """Noun and past tense, such as `key.revoked`. Indexed for the admin's filter, which lists the distinct ones."""
+    target_type = models.CharField(max_length=64)
+    target_id = models.CharField(max_length=64)
+    target_label = models.CharField(max_length=200)
+    before = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    after = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        indexes = [
+            # The admin's list and its date hierarchy.
+            models.Index(fields=["created_at", "id"], name="audit_created"),
+            # The history of one thing.
+            models.Index(fields=["target_type", "target_id"], name="audit_target"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.target_label}"

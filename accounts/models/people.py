@@ -1,0 +1,69 @@
+"""Users, and the teams that they share the machine in."""
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils.text import slugify
+
+
+class User(AbstractUser):
+    """Someone who may sign in and own keys. `is_active = False` stops all their keys."""
+
+    def is_member_of(self, team: "Team") -> bool:
+        """One query."""
+        return self.memberships.filter(team=team).exists()
+
+
+class Team(models.Model):
+    name = models.CharField(max_length=100, unique=True)
+    slug = models.SlugField(max_length=100, unique=True, allow_unicode=True, editable=False)
+    """Made from the name when the team is created; a rename leaves it, so that what refers to it holds."""
+    created_at = models.DateTimeField(auto_now_add=True)
+    users = models.ManyToManyField(User, through="Membership", related_name="teams")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.slug = self.slug or slugify(self.name, allow_unicode=True)[:100]
+        if not self.slug:
+            raise ValidationError({"name": "A team's name needs at least one letter or digit."})
+        # The slug is in no form, so nothing else would check it before the database does.
+        if Team.objects.filter(slug=self.slug).exclude(pk=self.pk).exists():
+            raise ValidationError({"name": f"“{self.name}” is too much like an existing team's name; choose another."})
+
+    def is_in_use(self) -> bool:
+        """Whether keys or usage name it, so that it has to stay. At most two queries."""
+        return self.keys.exists() or self.usage.exists()
+
+
+class Membership(models.Model):
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        ADMIN = "admin"
+        MEMBER = "member"
+        VIEWER = "viewer"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "team"], name="membership_once"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=["owner", "admin", "member", "viewer"]), name="membership_role_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team}"
+
+    def facts(self) -> dict[str, Any]:
+        """What the audit log says of it. Up to two queries, unless user and team are loaded."""
+        return {"user": self.user.username, "team": self.team.name, "role": self.role}

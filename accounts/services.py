@@ -1,0 +1,244 @@
+"""The verbs. Each is one transaction that holds its audit row, and says its event when that has committed.
+
+`acting_user` is who does it; None is the command line or the platform itself. Input that can't be is refused with
+django.core.exceptions.ValidationError, whose messages name what to change.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+
+from accounts import audit, events, keys
+from accounts.models import ApiKey, Membership, Team, User
+from accounts.passwords import readable_password
+
+FIRST_ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key. `raw` exists only here: show it once, store it nowhere."""
+
+    row: ApiKey
+    raw: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRun:
+    """The first admin's credentials. They exist only here: show them once, store them nowhere."""
+
+    username: str
+    password: str = field(repr=False)
+    key: str = field(repr=False)
+
+
+# --- Users ---------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def do_create_user(
+    username: str, *, password: str | None, email: str = "", is_admin: bool = False, acting_user: User | None
+) -> User:
+    """A new user; an admin may do everything. Without a password nobody can sign in as it, but it may own keys."""
+    user = User(username=username, email=email, is_staff=is_admin, is_superuser=is_admin)
+    user.set_password(password)
+    user.full_clean()
+    user.save()
+    audit.record(
+        "user.created",
+        user,
+        acting_user=acting_user,
+        after={"username": username, "email": email, "is_admin": is_admin},
+    )
+    return user
+
+
+@transaction.atomic
+def do_change_user(user: User, *, acting_user: User | None, **changes: Any) -> None:
+    """Set fields of a user, `groups` and `user_permissions` included; the password has a verb of its own.
+
+    Deactivating or activating one takes effect on its keys at once.
+    """
+    stored = User.objects.select_for_update().get(pk=user.pk)
+    before = {name: _plain(stored, name) for name in changes}
+    for name, value in changes.items():
+        if User._meta.get_field(name).many_to_many:
+            getattr(stored, name).set(value)
+        else:
+            setattr(stored, name, value)
+    stored.full_clean()
+    stored.save()
+    after = {name: _plain(stored, name) for name in changes}
+    audit.record("user.changed", stored, acting_user=acting_user, before=before, after=after)
+    events.publish_on_commit("user.changed", user_id=stored.pk)
+
+
+@transaction.atomic
+def do_set_password(user: User, password: str | None, *, acting_user: User | None) -> None:
+    """None takes the password away. Sessions of the user end; keys stay."""
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    audit.record(
+        "user.password_set", user, acting_user=acting_user, after={"password_is_set": user.has_usable_password()}
+    )
+
+
+@transaction.atomic
+def do_delete_user(user: User, *, acting_user: User | None) -> None:
+    """The user and its keys go, at once; its usage stays in the ledger under its name."""
+    audit.record(
+        "user.deleted",
+        user,
+        acting_user=acting_user,
+        before={"username": user.username, "keys": list(user.keys.unrevoked().values_list("prefix", flat=True))},
+    )
+    events.publish_on_commit("user.changed", user_id=user.pk)
+    user.delete()
+
+
+# --- Teams ---------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def do_create_team(name: str, *, acting_user: User | None) -> Team:
+    team = Team(name=name)
+    team.full_clean()
+    team.save()
+    audit.record("team.created", team, acting_user=acting_user, after={"name": name})
+    return team
+
+
+@transaction.atomic
+def do_rename_team(team: Team, name: str, *, acting_user: User | None) -> None:
+    stored = Team.objects.select_for_update().get(pk=team.pk)
+    before, stored.name = stored.name, name
+    stored.full_clean()
+    stored.save()
+    audit.record("team.renamed", stored, acting_user=acting_user, before={"name": before}, after={"name": name})
+
+
+@transaction.atomic
+def do_delete_team(team: Team, *, acting_user: User | None) -> None:
+    """Only a team that never had keys or usage can go: history stays."""
+    if team.is_in_use():
+        raise ValidationError(f"Team {team} has keys or usage and has to stay; revoke its keys instead.")
+    members = list(team.users.values_list("username", flat=True))
+    audit.record("team.deleted", team, acting_user=acting_user, before={"name": team.name, "members": members})
+    team.delete()
+
+
+@transaction.atomic
+def do_add_member(
+    team: Team, user: User, *, role: str = Membership.Role.MEMBER, acting_user: User | None
+) -> Membership:
+    membership = Membership(team=team, user=user, role=role)
+    membership.full_clean()
+    membership.save()
+    audit.record("member.added", membership, acting_user=acting_user, after=membership.facts())
+    return membership
+
+
+@transaction.atomic
+def do_change_role(membership: Membership, role: str, *, acting_user: User | None) -> None:
+    stored = Membership.objects.select_for_update(of=("self",)).select_related("user", "team").get(pk=membership.pk)
+    before, stored.role = stored.role, role
+    stored.full_clean()
+    stored.save()
+    audit.record("member.role_changed", stored, acting_user=acting_user, before={"role": before}, after={"role": role})
+
+
+@transaction.atomic
+def do_remove_member(membership: Membership, *, acting_user: User | None) -> None:
+    """The user's keys for this team are revoked with it."""
+    audit.record("member.removed", membership, acting_user=acting_user, before=membership.facts())
+    _revoke(ApiKey.objects.for_user(membership.user).filter(team=membership.team), acting_user=acting_user)
+    membership.delete()
+
+
+# --- Keys ----------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def do_issue_key(
+    user: User,
+    *,
+    note: str = "",
+    team: Team | None = None,
+    expires_at: datetime | None = None,
+    acting_user: User | None,
+) -> IssuedKey:
+    """A new key of the user, for one of its teams if named. Only the answer holds the key itself."""
+    raw = keys.generate()
+    row = ApiKey(
+        user=user,
+        team=team,
+        note=note,
+        expires_at=expires_at,
+        prefix=keys.visible_prefix(raw),
+        digest=keys.digest(raw),
+    )
+    row.full_clean()
+    row.save()
+    audit.record("key.issued", row, acting_user=acting_user, after=row.facts())
+    return IssuedKey(row, raw)
+
+
+@transaction.atomic
+def do_revoke_key(key: ApiKey, *, acting_user: User | None) -> bool:
+    """The key stops working at once, in every process. False: it was revoked already."""
+    return _revoke(ApiKey.objects.filter(pk=key.pk), acting_user=acting_user) == 1
+
+
+@transaction.atomic
+def do_revoke_all_keys(user: User, *, acting_user: User | None) -> int:
+    """How many were revoked; those that were already don't count."""
+    return _revoke(ApiKey.objects.for_user(user), acting_user=acting_user)
+
+
+def _revoke(candidates: models.QuerySet[ApiKey], *, acting_user: User | None) -> int:
+    now = timezone.now()
+    # Locked in one order everywhere, so that two who revoke the same keys wait instead of deadlocking.
+    locked = candidates.filter(revoked_at=None).select_for_update(of=("self",)).order_by("pk")
+    revoked = list(locked.select_related("user", "team"))
+    for key in revoked:
+        key.revoked_at = now
+        key.save(update_fields=["revoked_at"])
+        audit.record("key.revoked", key, acting_user=acting_user, before=key.facts(), after={"revoked_at": now})
+        events.publish_on_commit("key.revoked", digest=key.digest)
+    return len(revoked)
+
+
+# --- The first run -------------------------------------------------------------------------------------------------
+
+
+def do_create_first_admin() -> FirstRun | None:
+    """The user `admin` with a random password and a first key, if there is no user at all; else None.
+
+    Of two processes that try at once, one creates and the other gets None: the name is unique.
+    """
+    if User.objects.exists():
+        return None
+    password = readable_password()
+    try:
+        with transaction.atomic():
+            user = do_create_user(FIRST_ADMIN, password=password, is_admin=True, acting_user=None)
+            issued = do_issue_key(user, note="first key", acting_user=None)
+    except (IntegrityError, ValidationError):
+        if User.objects.exists():
+            return None
+        raise
+    return FirstRun(user.username, password, issued.raw)
+
+
+def _plain(user: User, name: str) -> Any:
+    """A field's value as the audit log holds it: related things by their names."""
+    value = getattr(user, name)
+    if isinstance(value, models.Manager):
+        related: Iterable[models.Model] = value.all()
+        return sorted(str(thing) for thing in related)
+    return value

@@ -1,0 +1,72 @@
+"""Loading a language model: weights by mlx-lm, and what the engine has to know about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from huggingface_hub.errors import HFValidationError
+from mlx_lm.utils import load
+
+from inference.engine.text.template import end_of_turn_tokens
+
+FALLBACK_CONTEXT = 4096
+"""For the rare model whose configuration names no context length."""
+
+
+class ModelError(Exception):
+    """The model can't be loaded; the message says what to do about it."""
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    name: str
+    model: Any
+    tokenizer: Any
+    """mlx-lm's wrapper around the transformers tokenizer."""
+    vocab: int
+    """The width of the logits; token ids at or above it don't exist."""
+    context_length: int
+    end_tokens: frozenset[int]
+
+    @property
+    def has_chat_template(self) -> bool:
+        return bool(self.tokenizer.has_chat_template)
+
+
+def load_model(source: str, name: str) -> LoadedModel:
+    """Loads a folder or a Hugging Face id, quantised or not. Raises ModelError.
+
+    To be called by the thread that will run the model: MLX ties a lazy array to the thread that made it.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ModelError(f"{source}: no config.json in this folder, so it holds no model.")
+    try:
+        model, tokenizer, config = load(str(folder) if folder.is_dir() else source, return_config=True)
+    except HFValidationError as error:
+        raise ModelError(f"{source}: no such folder, and not a Hugging Face id either.") from error
+    except FileNotFoundError as error:
+        raise ModelError(f"{source}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
+        raise ModelError(f"{source} can't be loaded: {type(error).__name__}: {error}") from error
+    # One token through the model: compiles what the first request would wait for, and shows the logits' width.
+    logits = model(mx.array([[0]], mx.int32))
+    mx.eval(logits)
+    return LoadedModel(
+        name=name,
+        model=model,
+        tokenizer=tokenizer,
+        vocab=logits.shape[-1],
+        context_length=_context_length(config),
+        end_tokens=end_of_turn_tokens(tokenizer, set(tokenizer.eos_token_ids)),
+    )
+
+
+def _context_length(config: dict[str, Any]) -> int:
+    """The longest prompt and answer together, in tokens; multimodal configurations nest it."""
+    for part in (config, config.get("text_config") or {}):
+        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"):
+            if isinstance(part.get(key), int) and part[key] > 0:
+                return int(part[key])
+    return FALLBACK_CONTEXT

@@ -1,0 +1,181 @@
+"""What a gateway and an engine process say to each other: msgspec structs as msgpack over ZeroMQ.
+
+An engine binds two ROUTER sockets, `intake` and `output`; a client connects a DEALER to each under one identity.
+On `intake` a client sends one request struct per message; on `output` the engine answers with lists of events,
+one list per client and flush, in the order in which they happened. A request's events are
+
+    Accepted, FirstToken, Delta*, then exactly one of Finished | Failed     (or Failed alone)
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one row draws its tokens. The defaults are greedy and change nothing."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 means all tokens."""
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = 0
+    """32 bits; a request without a seed gets a random one from the gateway."""
+    logit_bias: dict[int, float] = {}
+
+
+# --- client -> engine ----------------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, tag=True):
+    """A client that wants `Ready` now and `Stats` from now on."""
+
+
+class Generate(msgspec.Struct, tag=True, omit_defaults=True):
+    """One request. Exactly one of `messages`, `text` and `tokens` is set."""
+
+    id: str
+    messages: list[dict[str, Any]] | None = None
+    """A conversation for the model's chat template."""
+    text: str | None = None
+    """A plain prompt, tokenised as it is."""
+    tokens: list[int] | None = None
+    """A prompt as token ids."""
+    template: dict[str, Any] = {}
+    """Extra arguments of the chat template, such as `enable_thinking`."""
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    """None: what the context leaves, at most `default_max_tokens`."""
+    default_max_tokens: int = 32768
+    stop: list[str] = []
+    user: str = ""
+    """Whose turn it is in the fair queue."""
+    priority: Literal["interactive", "api", "batch"] = "api"
+    instance: str = ""
+    """The engine process that this was meant for. A message that waited in a socket while an engine was restarted
+    reaches its successor, long after the request was answered with an error."""
+
+
+class Cancel(msgspec.Struct, tag=True):
+    """Stop this request. Its answer is `Finished` with reason `cancelled`, unless it had ended already."""
+
+    id: str
+
+
+class Reconcile(msgspec.Struct, tag=True):
+    """A restarted client asks how the requests of its former life ended; those still running are cancelled."""
+
+    ids: list[str]
+
+
+# --- engine -> client ----------------------------------------------------------------------------------------------
+
+
+class Ready(msgspec.Struct, tag=True):
+    """The engine serves. `instance` is new with every process, so that a client notices a restart."""
+
+    instance: str
+    model: str
+    context_length: int
+    pid: int
+    has_chat_template: bool
+
+
+class Accepted(msgspec.Struct, tag=True):
+    """The prompt is tokenised and queued; `prompt_tokens` is its true length."""
+
+    id: str
+    prompt_tokens: int
+
+
+class FirstToken(msgspec.Struct, tag=True):
+    """The prompt is prefilled and its first token drawn."""
+
+    id: str
+    queue_ms: float
+    """From the engine's receipt to the first step that worked on it."""
+    engine_ms: float
+    """From the engine's receipt to the first token."""
+
+
+class Delta(msgspec.Struct, tag=True):
+    """More of the answer. `tokens` counts what was generated since the last delta, text held back included."""
+
+    id: str
+    text: str
+    tokens: int
+
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Tally(msgspec.Struct):
+    """What a request used, true to the token."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    engine_seconds: float = 0.0
+    """Its share of each step's time, by tokens processed; over all requests they add up to the steps' time."""
+
+
+class Finished(msgspec.Struct, tag=True):
+    id: str
+    reason: FinishReason
+    tally: Tally
+    stop_sequence: str | None = None
+
+
+FailureCode = Literal["invalid_prompt", "context_length_exceeded", "server_is_overloaded", "engine_error"]
+
+
+class Failed(msgspec.Struct, tag=True):
+    """The request ended without an answer, or in the middle of one. `message` is meant for its user."""
+
+    id: str
+    code: FailureCode
+    message: str
+    param: str | None = None
+    tally: Tally = msgspec.field(default_factory=Tally)
+
+
+class Reconciled(msgspec.Struct, tag=True):
+    """The tallies of those requests of a `Reconcile` that this engine remembers."""
+
+    tallies: dict[str, Tally]
+
+
+class Stats(msgspec.Struct, tag=True):
+    """The heartbeat, every half second. A wedged engine is one with `running + waiting > 0` whose `steps` stand still."""
+
+    steps: int
+    running: int
+    waiting: int
+    prefill_tokens: int
+    """Since the start, as are the following."""
+    generated_tokens: int
+    busy_seconds: float
+    requests: int
+    memory_bytes: int
+    """MLX's active memory: weights and caches."""
+    peak_memory_bytes: int
+
+
+ClientMessage = Hello | Generate | Cancel | Reconcile
+Event = Ready | Accepted | FirstToken | Delta | Finished | Failed | Reconciled | Stats
+
+encode = msgspec.msgpack.Encoder().encode
+decode_client_message = msgspec.msgpack.Decoder(ClientMessage).decode
+decode_events = msgspec.msgpack.Decoder(list[Event]).decode
+
+
+def addresses(endpoint: str) -> tuple[str, str]:
+    """The ZeroMQ addresses of an engine's intake and output sockets."""
+    return f"{endpoint}.in", f"{endpoint}.out"

@@ -1,0 +1,65 @@
+"""Tokens to text as they come: whole characters only, special tokens left out."""
+
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+REPLACEMENT = "\ufffd"
+
+
+class Detokenizer:
+    """Streams one answer. The pieces of `step` and the one of `flush` join to the text of all tokens decoded at once.
+
+    The method is text-generation-inference's: decode a window that starts at the last whole piece, so that
+    tokenizers which join words with spaces (Metaspace), split characters (byte-level) or spell bytes as tokens of
+    their own (byte fallback) all come out right. Rust tokenizers do it in `DecodeStream`; this class does the same
+    for the others.
+    """
+
+    def __init__(self, tokenizer: Any):
+        """`tokenizer` is a transformers tokenizer."""
+        self._tokenizer = tokenizer
+        rust = getattr(tokenizer, "backend_tokenizer", None)
+        self._rust = rust if isinstance(rust, Tokenizer) else None
+        self._stream = DecodeStream(skip_special_tokens=True) if self._rust else None
+        self._whole: list[int] = []
+        """The tokens of the last piece: context for the next one."""
+        self._held: list[int] = []
+        """Tokens since then, whose text is not whole yet."""
+
+    def step(self, token: int) -> str:
+        """The text that this token completes; empty while a character is still in the making."""
+        self._held.append(token)
+        if self._stream is not None:
+            piece = self._rust_step(token)
+        else:
+            piece = self._window()
+            if piece.endswith(REPLACEMENT):
+                piece = ""
+        if piece:
+            self._whole, self._held = self._held, []
+        return piece
+
+    def flush(self) -> str:
+        """What is left at the end: an answer may be cut in the middle of a character."""
+        piece = self._window() if self._held else ""
+        self._whole, self._held = [], []
+        return piece
+
+    def _rust_step(self, token: int) -> str:
+        try:
+            return self._stream.step(self._rust, token) or ""  # type: ignore[union-attr]
+        except Exception:
+            # Bytes that are no UTF-8 can change how the tokens before them decode; the stream then gives up for good
+            # ("Invalid prefix encountered"). A new one goes on from here.
+            self._stream = DecodeStream(skip_special_tokens=True)
+            return self._decode(self._held)
+
+    def _window(self) -> str:
+        before = self._decode(self._whole)
+        return self._decode(self._whole + self._held)[len(before) :]
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text

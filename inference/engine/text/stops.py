@@ -1,0 +1,37 @@
+"""Stop strings: cut exactly before them, wherever the tokens fall, and never show a part of one."""
+
+
+class StopMatcher:
+    """Watches one answer's text for the earliest of several stop strings."""
+
+    def __init__(self, stops: list[str]):
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.matched: str | None = None
+
+    def push(self, text: str) -> str:
+        """Takes more text and returns what may be shown: all that can't be the beginning of a stop string any more."""
+        if not self._stops:
+            return text
+        self._held += text
+        found = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            # Of stop strings that begin at the same place the longest is named; the text is the same.
+            at, self.matched = min(found, key=lambda hit: (hit[0], -len(hit[1])))
+            shown, self._held = self._held[:at], ""
+            return shown
+        keep = max(self._overlap(stop) for stop in self._stops)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def flush(self) -> str:
+        """The end of the answer: what was held back was no stop string after all."""
+        shown, self._held = self._held, ""
+        return shown
+
+    def _overlap(self, stop: str) -> int:
+        """The length of the longest beginning of `stop` that the held text ends with."""
+        for length in range(min(len(stop) - 1, len(self._held)), 0, -1):
+            if self._held.endswith(stop[:length]):
+                return length
+        return 0

@@ -1,0 +1,65 @@
+"""What should be served and what is: Model and Deployment are wishes, Engine is what a supervisor observed."""
+
+from django.db import models
+
+
+class Model(models.Model):
+    """A model that this installation knows."""
+
+    class Kind(models.TextChoices):
+        TEXT = "text"
+        VISION = "vision"
+
+    name = models.CharField(max_length=200, unique=True, help_text="What requests call it.")
+    source = models.CharField(
+        max_length=1000, unique=True, help_text="A folder, a Hugging Face id, or builtin:NAME for one that we ship."
+    )
+    aliases = models.JSONField(default=list, blank=True, help_text="Other names for it.")
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.TEXT)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Deployment(models.Model):
+    """A wish: this model is to be loaded on this host."""
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="deployments")
+    host = models.CharField(max_length=255)
+    position = models.PositiveIntegerField(default=0, help_text="The first one is what `default` names.")
+
+    class Meta:
+        ordering = ["position", "pk"]
+        constraints = [models.UniqueConstraint(fields=["model", "host"], name="one_deployment_per_model_and_host")]
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.host}"
+
+
+class Engine(models.Model):
+    """The engine process of a deployment, as its supervisor last saw it."""
+
+    class State(models.TextChoices):
+        STARTING = "starting"
+        READY = "ready"
+        FAILED = "failed"
+        STOPPED = "stopped"
+
+    deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="engine")
+    endpoint = models.CharField(max_length=255)
+    state = models.CharField(max_length=16, choices=State, default=State.STARTING)
+    pid = models.PositiveIntegerField(null=True)
+    context_length = models.PositiveIntegerField(null=True)
+    restarts = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["deployment"]
+
+    def __str__(self) -> str:
+        return f"{self.deployment} ({self.state})"

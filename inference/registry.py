@@ -1,0 +1,92 @@
+"""Which models are served, as the gateway sees it: a snapshot that events keep fresh."""
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+
+from asgiref.sync import sync_to_async
+
+from accounts.events import subscribe
+from inference.models import Deployment, Engine
+from inference.services import ENGINES_CHANGED, endpoint_of
+
+MAX_AGE_SECONDS = 5.0
+"""How long a snapshot may serve when an event was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    name: str
+    aliases: tuple[str, ...]
+    source: str
+    kind: str
+    created: int
+    """Unix seconds."""
+    endpoint: str
+    state: str
+    context_length: int | None
+    """None until its engine was ready for the first time."""
+
+
+class Registry:
+    """One per gateway process."""
+
+    def __init__(self) -> None:
+        self._models: list[ServedModel] = []
+        self._names: dict[str, ServedModel] = {}
+        self._read_at = float("-inf")
+        self._changes = 0
+        self._reading = asyncio.Lock()
+
+    async def models(self) -> list[ServedModel]:
+        """All served models, the default one first. At most one query per MAX_AGE_SECONDS."""
+        async with self._reading:
+            if monotonic() - self._read_at > MAX_AGE_SECONDS:
+                read_at, changes = monotonic(), self._changes
+                self._models = await sync_to_async(read_models)()
+                self._names = names_of(self._models)
+                # What changed while we read may have been read or not: the next request reads again.
+                self._read_at = read_at if changes == self._changes else float("-inf")
+        return self._models
+
+    async def resolve(self, name: str) -> ServedModel | None:
+        """The model of this name: its own, an alias, the path it was served from, or `default`."""
+        await self.models()
+        return self._names.get(name)
+
+    async def watch(self) -> None:
+        """Drops the snapshot whenever something changed; runs as long as the gateway."""
+        async for _ in subscribe(ENGINES_CHANGED):
+            self._changes += 1
+            self._read_at = float("-inf")
+
+
+def read_models() -> list[ServedModel]:
+    """One query."""
+    return [
+        ServedModel(
+            name=deployment.model.name,
+            aliases=tuple(deployment.model.aliases),
+            source=deployment.model.source,
+            kind=deployment.model.kind,
+            created=int(deployment.model.created_at.timestamp()),
+            endpoint=endpoint_of(deployment),
+            state=engine.state if engine else Engine.State.STARTING.value,
+            context_length=engine.context_length if engine else None,
+        )
+        for deployment in Deployment.objects.select_related("model", "engine")
+        for engine in [getattr(deployment, "engine", None)]
+    ]
+
+
+def names_of(models: list[ServedModel]) -> dict[str, ServedModel]:
+    """Every name a request may use. A model's own name wins over another's alias, an earlier model over a later."""
+    names: dict[str, ServedModel] = {}
+    for model in models:
+        names.setdefault(model.name, model)
+    for model in models:
+        for alias in model.aliases:
+            names.setdefault(alias, model)
+    if models:
+        names.setdefault("default", models[0])
+    return names

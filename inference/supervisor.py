@@ -1,0 +1,172 @@
+"""Keeps this host's engines as its deployments want them: started, watched, restarted, killed when wedged."""
+
+import asyncio
+import ctypes.util
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from time import monotonic
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from accounts.events import subscribe
+from inference.client import EngineClient, EngineUnavailable
+from inference.engine.protocol import Stats
+from inference.models import Deployment, Engine
+from inference.process import Child, Exit
+from inference.services import ENGINES_CHANGED, do_record_engine, endpoint_of
+from inference.sources import load_path
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+STOP_GRACE_SECONDS = 5.0
+SILENCE_SECONDS = 10.0
+"""An engine that was ready and sends no heartbeat for this long is wedged as a whole."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """When an engine last showed that it gets on with its work."""
+
+    stall_seconds: float
+    steps: int = -1
+    moved_at: float = field(default_factory=monotonic)
+    heard_at: float = field(default_factory=monotonic)
+
+    def observe(self, stats: Stats | None, now: float) -> str | None:
+        """Why the engine counts as wedged now, or None. `stats` is the newest heartbeat, each one seen once."""
+        if stats is not None:
+            self.heard_at = now
+            if stats.steps != self.steps or stats.running + stats.waiting == 0:
+                self.steps, self.moved_at = stats.steps, now
+        if now - self.heard_at > max(SILENCE_SECONDS, self.stall_seconds):
+            return f"no heartbeat for {now - self.heard_at:.0f} s"
+        if now - self.moved_at > self.stall_seconds:
+            return f"work is waiting, but no step has ended for {now - self.moved_at:.0f} s"
+        return None
+
+
+class EngineKeeper:
+    """One deployment's engine process."""
+
+    def __init__(self, deployment: Deployment, client: EngineClient):
+        self.deployment = deployment
+        self.endpoint = endpoint_of(deployment)
+        self.ready = asyncio.Event()
+        self._client = client
+        self._restarts = -1
+        name = deployment.model.name
+        self.child = Child(
+            name=f"engine {name}",
+            argv=[
+                sys.executable, "-m", "inference.engine",
+                "--model", load_path(deployment.model.source), "--name", name, "--endpoint", self.endpoint,
+            ],
+            env=engine_environment(),
+            on_start=self._started,
+            on_exit=self._exited,
+        )  # fmt: skip
+        self._tasks = [asyncio.create_task(self.child.run()), asyncio.create_task(self._watch())]
+
+    async def stop(self) -> None:
+        await self.child.stop(grace=STOP_GRACE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.forget(self.endpoint)
+
+    async def _started(self, pid: int) -> None:
+        self._restarts += 1
+        await self._record(state=Engine.State.STARTING, pid=pid, restarts=self._restarts)
+
+    async def _exited(self, ended: Exit) -> None:
+        was_ready = self.ready.is_set()
+        self.ready.clear()
+        stopped = self.child.stopping
+        state = Engine.State.STOPPED if stopped else Engine.State.STARTING if was_ready else Engine.State.FAILED
+        await self._record(state=state, pid=None, last_error="" if stopped else str(ended))
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                ready = await self._client.wait_ready(self.endpoint, WATCH_SECONDS)
+            except EngineUnavailable:
+                continue
+            await self._record(state=Engine.State.READY, pid=ready.pid, context_length=ready.context_length)
+            self.ready.set()
+            await self._watch_steps(ready.instance)
+
+    async def _watch_steps(self, instance: str) -> None:
+        """Returns when this engine process is gone."""
+        watch = Watch(settings.ENGINE_STALL_SECONDS)
+        seen: Stats | None = None
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                if (await self._client.wait_ready(self.endpoint, 0.05)).instance != instance:
+                    return
+            except EngineUnavailable:
+                return
+            stats = self._client.stats(self.endpoint)
+            wedged = watch.observe(stats if stats is not seen else None, monotonic())
+            seen = stats
+            if wedged:
+                log.error("%s is wedged (%s) and is killed", self.child.name, wedged)
+                self.child.kill()
+                return
+
+    async def _record(self, **observed: object) -> None:
+        await sync_to_async(do_record_engine)(self.deployment, **observed)
+
+
+class EngineSupervisor:
+    """All engines of one host."""
+
+    def __init__(self, host: str):
+        self.host = host
+        self._client = EngineClient(f"supervisor-{host}-{os.getpid()}")
+        self._keepers: dict[int, EngineKeeper] = {}
+
+    async def run(self) -> None:
+        """Reconciles now and whenever the wishes change; until it is cancelled."""
+        await self.reconcile()
+        async for _ in subscribe(ENGINES_CHANGED):
+            await self.reconcile()
+
+    async def reconcile(self) -> None:
+        wanted = {deployment.pk: deployment for deployment in await sync_to_async(self._deployments)()}
+        for pk in self._keepers.keys() - wanted.keys():
+            await self._keepers.pop(pk).stop()
+        for pk in wanted.keys() - self._keepers.keys():
+            self._keepers[pk] = EngineKeeper(wanted[pk], self._client)
+
+    async def wait_ready(self) -> None:
+        """Until every engine has been ready once."""
+        while not self._keepers:
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*(keeper.ready.wait() for keeper in self._keepers.values()))
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
+        self._keepers.clear()
+        await self._client.close()
+
+    def _deployments(self) -> list[Deployment]:
+        return list(Deployment.objects.filter(host=self.host).select_related("model"))
+
+
+def engine_environment() -> dict[str, str]:
+    """The environment of an engine process.
+
+    MLX's Linux wheel brings the reference BLAS, fifty times slower than OpenBLAS, which takes its place when it is
+    loaded first.
+    """
+    env = dict(os.environ)
+    if sys.platform == "linux" and (library := ctypes.util.find_library("openblas")):
+        env["LD_PRELOAD"] = " ".join(filter(None, [library, env.get("LD_PRELOAD")]))
+    # Tokenizers are called from one thread, and forking is not what we do.
+    env["TOKENIZERS_PARALLELISM"] = "false"
+    return env

@@ -1,0 +1,16 @@
+"""The Celery app: work that outlives a request. Tasks live in each app's `tasks` module."""
+
+import os
+
+from celery import Celery
+from celery.schedules import crontab
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atelier.settings")
+
+app = Celery("atelier")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.conf.beat_schedule = {
+    "clear-sessions": {"task": "accounts.tasks.clear_sessions", "schedule": crontab(minute="17", hour="4")},
+    "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
+}

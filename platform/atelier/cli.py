@@ -1,0 +1,16 @@
+"""The `atelier` command: Django's commands and our own."""
+
+import os
+import sys
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atelier.settings")
+    try:
+        execute_from_command_line(["atelier", *sys.argv[1:]])
+    except ImproperlyConfigured as error:
+        # A wrong environment variable is the operator's to mend; a stack trace would only hide its name.
+        sys.exit(f"atelier: {error}")

@@ -1,0 +1,55 @@
+"""Typed readers of environment variables; a value that can't be read names its variable."""
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off", ""}
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, default).strip()
+
+
+def flag(name: str, default: bool = False) -> bool:
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    lowered = value.strip().lower()
+    if lowered in TRUE:
+        return True
+    if lowered in FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
+
+
+def number(name: str, default: float, *, minimum: float = 0) -> float:
+    value = text(name)
+    if not value:
+        return default
+    try:
+        parsed = float(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a number, not {value!r}.") from None
+    if not minimum <= parsed < float("inf"):
+        raise ImproperlyConfigured(f"{name} must be at least {minimum:g}, not {value}.")
+    return parsed
+
+
+def integer(name: str, default: int, *, minimum: int = 0) -> int:
+    value = number(name, default, minimum=minimum)
+    if value != int(value):
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value:g}.")
+    return int(value)
+
+
+def words(name: str) -> list[str]:
+    """The comma-separated words of a variable, without empty ones."""
+    return [word for word in (part.strip() for part in text(name).split(",")) if word]
+
+
+def folder(name: str, default: Path) -> Path:
+    value = text(name)
+    return Path(value).expanduser().resolve() if value else default

@@ -1,0 +1,110 @@
+import asyncio
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+import atelier
+import inference
+from accounts.services import FirstRun, do_create_first_admin
+from atelier.supervision import LOOPBACK, Platform
+from inference.services import do_deploy_models
+from inference.sources import DEFAULT_MODEL, Source, SourceError, parse_source
+
+
+class Command(BaseCommand):
+    help = "Serves models: gateway, engines and worker, kept alive until Ctrl-C."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "models", nargs="*", metavar="MODEL", help="a folder, a Hugging Face id or a built-in model's name"
+        )
+        parser.add_argument("--host", default=settings.HOST, help="address to listen on (default %(default)s)")
+        parser.add_argument("--localhost", action="store_true", help=f"the same as --host {LOOPBACK}")
+        parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (default %(default)s)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host = LOOPBACK if options["localhost"] else options["host"]
+        port = options["port"]
+        try:
+            sources = [parse_source(given) for given in options["models"] or [DEFAULT_MODEL]]
+        except SourceError as error:
+            raise CommandError(str(error)) from error
+        check_port(host, port)
+        share_import_path()
+        with only_one():
+            self.serve(sources, host, port)
+
+    def serve(self, sources: list[Source], host: str, port: int) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        first = do_create_first_admin()
+        node = socket.gethostname()
+        try:
+            do_deploy_models(sources, host=node)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        # Each thread and process makes connections of its own from here on.
+        connection.close()
+        names = [source.name for source in sources]
+        asyncio.run(Platform(host, port, node).run(lambda: self.greet(host, port, names, first)))
+
+    def greet(self, host: str, port: int, names: list[str], first: FirstRun | None) -> None:
+        """Printed, never logged: the first password and key are shown here and nowhere else."""
+        url = f"http://{'localhost' if host in (LOOPBACK, '0.0.0.0', '::') else host}:{port}"
+        lines = ["", f"  Atelier serves {', '.join(names)}", f"  API      {url}/v1", f"  Admin    {url}/admin/"]
+        if first is not None:
+            lines += [
+                f"  User     admin, password {first.password}",
+                f"  Key      {first.key}",
+                "           Both are shown only this once.",
+            ]
+        lines += [f"  Data     {settings.DATA_DIR}", "  Stop     Ctrl-C", ""]
+        self.stdout.write("\n".join(lines))
+        self.stdout.flush()
+
+
+def share_import_path() -> None:
+    """Children import what we import, started from a checkout or from an installed package."""
+    roots = [str(Path(str(package.__file__)).parent.parent) for package in (inference, atelier)]
+    path = dict.fromkeys([*roots, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+
+
+@contextmanager
+def only_one() -> Iterator[None]:
+    """Holds the data folder's lock; two supervisors on one folder would steal each other's sockets.
+
+    Raises CommandError when another one holds it.
+    """
+    with (settings.DATA_DIR / "serve.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CommandError(
+                f"Atelier is running already with the data folder {settings.DATA_DIR}. "
+                "Stop it first, or choose another folder with ATELIER_DATA_DIR."
+            ) from None
+        yield
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises CommandError when nothing can listen there: better now than in a child that is restarted for ever."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CommandError(
+                f"Can't listen on {host} port {port}: {reason}. "
+                "Choose another with --host and --port, or ATELIER_HOST and ATELIER_PORT."
+            ) from error

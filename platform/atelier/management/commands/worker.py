@@ -1,0 +1,22 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from atelier.celery import app
+from inference.process import watch_parent
+
+
+class Command(BaseCommand):
+    help = "Runs the worker for background jobs, with its timetable (Celery worker and beat)."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        watch_parent()
+        app.start(
+            [
+                "--quiet", "worker", "--beat", "--schedule", str(settings.DATA_DIR / "beat-schedule"),
+                "--pool", "threads", "--concurrency", "2", "--loglevel", "WARNING",
+                # One host, one worker: nothing to gossip with.
+                "--without-gossip", "--without-mingle", "--without-heartbeat",
+            ]
+        )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Every setting of Atelier, read once from the environment. docs/settings.md lists them for operators."""
+
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+from atelier import env
+from atelier.data_dir import default_data_dir, make_private, socket_dir, stored_secret
+
+PROJECT_DIR = Path(__file__).resolve().parent
+BASE_DIR = PROJECT_DIR.parent.parent
+
+# --- Where things live -------------------------------------------------------------------------------------------
+DATA_DIR = make_private(env.folder("ATELIER_DATA_DIR", default_data_dir(BASE_DIR)))
+SOCKET_DIR = make_private(socket_dir(DATA_DIR))
+
+# --- Security ----------------------------------------------------------------------------------------------------
+# The secret also peppers the digests of API keys: whoever changes it revokes them all.
+SECRET_KEY = env.text("ATELIER_SECRET_KEY") or stored_secret(DATA_DIR / "secret_key")
+DEBUG = env.flag("ATELIER_DEBUG")
+HOST = env.text("ATELIER_HOST", "127.0.0.1")
+PORT = env.integer("ATELIER_PORT", 8000)
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.words("ATELIER_ALLOWED_HOSTS")]
+CSRF_TRUSTED_ORIGINS = env.words("ATELIER_CSRF_TRUSTED_ORIGINS")
+if env.flag("ATELIER_BEHIND_TLS"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+# --- Gateway -----------------------------------------------------------------------------------------------------
+MAX_BODY_BYTES = env.integer("ATELIER_MAX_BODY_MB", 64, minimum=1) * 1024 * 1024
+REQUEST_TIMEOUT_SECONDS = env.number("ATELIER_TIMEOUT", 600, minimum=1)
+# How long a request waits for an engine that is (re)starting before it is told to come back.
+ENGINE_WAIT_SECONDS = env.number("ATELIER_ENGINE_WAIT", 30)
+DRAIN_SECONDS = env.number("ATELIER_DRAIN_SECONDS", 30)
+# What an engine may spend on one step before it counts as wedged and is killed.
+ENGINE_STALL_SECONDS = env.number("ATELIER_ENGINE_STALL_SECONDS", 60, minimum=1)
+DEFAULT_MAX_TOKENS = env.integer("ATELIER_DEFAULT_MAX_TOKENS", 32768, minimum=1)
+REDIS_URL = env.text("ATELIER_REDIS_URL")
+
+# --- Django ------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "accounts",
+    "inference",
+    "gateway",
+    "atelier",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "atelier.urls"
+ASGI_APPLICATION = "atelier.asgi.application"
+# In the checkout `templates/` lies at the top; the wheel carries it inside the package.
+TEMPLATE_DIR = next((p for p in (BASE_DIR / "templates", PROJECT_DIR / "templates") if p.is_dir()), None)
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [TEMPLATE_DIR] if TEMPLATE_DIR else [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database ----------------------------------------------------------------------------------------------------
+DATABASES: dict[str, Any] = {
+    "default": dj_database_url.config(default=f"sqlite:///{DATA_DIR / 'atelier.sqlite3'}", conn_max_age=0)
+}
+match DATABASES["default"]["ENGINE"]:
+    case "django.db.backends.sqlite3":
+        DATABASES["default"]["OPTIONS"] = {
+            # WAL lets readers run beside the writer; IMMEDIATE takes the write lock at BEGIN, where waiting for it works.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+        }
+    case "django.db.backends.postgresql":
+        DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 8}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- People ------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+
+# --- Language, static files --------------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+TIME_ZONE = env.text("ATELIER_TIME_ZONE", "UTC")
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = make_private(DATA_DIR / "static")
+# Served from the installed packages themselves: nothing to collect before the first start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+UNFOLD = {
+    "SITE_TITLE": "Atelier",
+    "SITE_HEADER": "Atelier",
+    "SITE_SUBHEADER": "Your team's own LLM platform",
+    "SITE_SYMBOL": "hub",
+}
+
+# --- Celery ------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+if not REDIS_URL:
+    # One folder as both inbox and outbox is how kombu's filesystem transport is used on one host.
+    QUEUE_DIR = make_private(DATA_DIR / "queue")
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(QUEUE_DIR),
+        "data_folder_out": str(QUEUE_DIR),
+        "control_folder": str(make_private(DATA_DIR / "queue-control")),
+    }
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+
+# --- Logging -----------------------------------------------------------------------------------------------------
+# Never a prompt, never a key: what is logged names requests by id and keys by prefix.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.text("ATELIER_LOG_LEVEL", "INFO").upper()},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+        "django.channels": {"level": "WARNING"},
+    },
+}

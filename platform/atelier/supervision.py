@@ -1,0 +1,75 @@
+"""What `serve` keeps alive: the event hub, the engines, the gateway and the worker of one host."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from django.conf import settings
+
+from accounts.events import Hub
+from inference.process import Child
+from inference.supervisor import EngineSupervisor
+
+LOOPBACK = "127.0.0.1"
+WORKER_GRACE_SECONDS = 10.0
+
+
+class Platform:
+    """greet is called once, when every engine is ready and the gateway listens."""
+
+    def __init__(self, host: str, port: int, node: str):
+        self.engines = EngineSupervisor(node)
+        self.gateway = self._child("gateway", "--host", host, "--port", str(port), "--name", f"{node[:48]}:{port}")
+        self.worker = self._child("worker")
+        self.address = (LOOPBACK if host == "0.0.0.0" else host, port)
+        self._stop = asyncio.Event()
+
+    async def run(self, greet: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        with Hub():
+            tasks = [
+                asyncio.create_task(run)
+                for run in (self.engines.run(), self.gateway.run(), self.worker.run(), self._announce(greet))
+            ]
+            stop = asyncio.create_task(self._stop.wait())
+            done, _ = await asyncio.wait([stop, *tasks[:3]], return_when=asyncio.FIRST_COMPLETED)
+            await self._shut_down()
+            for task in [stop, *tasks]:
+                task.cancel()
+            await asyncio.gather(stop, *tasks, return_exceptions=True)
+            for task in done - {stop}:
+                # One of the keepers itself failed: a bug, not a child's death. It must not go unnoticed.
+                task.result()
+
+    async def _announce(self, greet: Callable[[], None]) -> None:
+        await self.engines.wait_ready()
+        while not await self._gateway_listens():
+            await asyncio.sleep(0.1)
+        greet()
+
+    async def _gateway_listens(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*self.address)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _shut_down(self) -> None:
+        """First those who take requests, so that what runs can finish; the engines last."""
+        print("Stopping: running requests may finish. Ctrl-C again ends them.", file=sys.stderr, flush=True)
+        await self.gateway.stop(grace=settings.DRAIN_SECONDS + 5)
+        await asyncio.gather(self.worker.stop(grace=WORKER_GRACE_SECONDS), self.engines.stop())
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self.gateway.kill()
+        self._stop.set()
+
+    def _child(self, command: str, *arguments: str) -> Child:
+        environment = dict(os.environ, PYTHONUNBUFFERED="1")
+        return Child(command, [sys.executable, "-m", "atelier", command, *arguments], environment)

@@ -1,0 +1,66 @@
+"""What the dialects' answers have in common."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from inference.engine.protocol import FinishReason, Tally
+
+encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which request an answer is to, and who gave it."""
+
+    key: str
+    """Unique; part of the answer's id."""
+    created: int
+    """Unix seconds."""
+    model: str
+    system_fingerprint: str
+
+
+class Answers(Protocol):
+    """How a dialect words one request's answer: whole, or as the events of a stream, each ready to be sent."""
+
+    def whole(self, text: str, reason: FinishReason, tally: Tally) -> bytes: ...
+
+    def opening(self) -> bytes:
+        """What a stream begins with, if anything."""
+        ...
+
+    def piece(self, text: str) -> bytes: ...
+
+    def closing(self, reason: FinishReason, tally: Tally) -> bytes:
+        """All that comes after the last piece."""
+        ...
+
+
+class PromptTokensDetails(Struct):
+    cached_tokens: int
+
+
+class CompletionTokensDetails(Struct):
+    reasoning_tokens: int = 0
+    """No reasoning parser splits any off yet: all of them count as text."""
+
+
+class Usage(Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+
+def usage_of(tally: Tally) -> Usage:
+    return Usage(
+        prompt_tokens=tally.prompt_tokens,
+        completion_tokens=tally.completion_tokens,
+        total_tokens=tally.prompt_tokens + tally.completion_tokens,
+        prompt_tokens_details=PromptTokensDetails(tally.cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(),
+    )

@@ -1,0 +1,122 @@
+"""The one internal request that every dialect's body becomes."""
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, structs
+
+from gateway import errors
+from inference.engine import protocol
+
+DEFAULT_TEMPERATURE = 1.0
+"""OpenAI's: a client that leaves it out expects sampling."""
+MOST_STOPS = 4
+LARGEST = 2**31 - 1
+
+Count = Annotated[int, Meta(ge=1, le=LARGEST)]
+TokenId = Annotated[int, Meta(ge=0, le=LARGEST)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a client wants, whichever dialect it said it in."""
+
+    endpoint: str
+    """As the ledger calls it, such as `chat.completions`."""
+    model: str
+    prompt: protocol.Generate
+    """All but the fields that only a running request has (id, user)."""
+    prompt_param: str
+    """The field that an engine's complaint about the prompt is about."""
+    stream: bool
+
+    def estimated_prompt_tokens(self) -> int:
+        """Before the engine has counted: four characters a token, and some for the template's frame."""
+        if self.prompt.tokens is not None:
+            return len(self.prompt.tokens)
+        texts = [message["content"] for message in self.prompt.messages or []] + [self.prompt.text or ""]
+        return sum(4 + len(text) // 4 for text in texts)
+
+    def of(self, *, record_id: str, user_id: int) -> protocol.Generate:
+        """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names."""
+        return structs.replace(self.prompt, id=record_id, user=str(user_id))
+
+
+class StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class GenerationFields(Struct, kw_only=True):
+    """The fields that chat and plain completions share. null always means the default."""
+
+    model: str
+    max_tokens: Count | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=LARGEST)] | None = None
+    """0 and -1: all tokens."""
+    min_p: Share | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: str | Annotated[list[str], Meta(max_length=MOST_STOPS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+    def sampling(self) -> protocol.Sampling:
+        temperature = DEFAULT_TEMPERATURE if self.temperature is None else self.temperature
+        return protocol.Sampling(
+            # The smallest nucleus is the likeliest token alone.
+            temperature=0.0 if self.top_p == 0 else temperature,
+            top_p=self.top_p or 1.0,
+            top_k=max(0, self.top_k or 0),
+            min_p=self.min_p or 0.0,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            seed=random.getrandbits(32) if self.seed is None else fold(self.seed),
+            logit_bias={token_id(key): bias for key, bias in (self.logit_bias or {}).items()},
+        )
+
+    def stops(self) -> list[str]:
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if "" in stops:
+            raise errors.invalid("`stop`: an empty string would stop at once; leave it out.", param="stop")
+        return stops
+
+    def wants_usage_chunk(self) -> bool:
+        if self.stream_options is not None and not self.stream:
+            raise errors.invalid("`stream_options` needs `stream: true`.", param="stream_options")
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+def fold(seed: int) -> int:
+    """A 64-bit seed as the engine's 32 bits; small ones stay what they are."""
+    return (seed ^ (seed >> 32)) & 0xFFFFFFFF if seed >= 0 else fold(seed & 0xFFFFFFFFFFFFFFFF)
+
+
+def token_id(key: str) -> int:
+    if not (key.isascii() and key.isdigit() and int(key[:11]) <= LARGEST and len(key) <= 11):
+        raise errors.invalid('`logit_bias`: keys must be token ids, such as "1234".', param="logit_bias")
+    return int(key)
+
+
+Neutral = dict[str, tuple[Any, ...]]
+
+NOT_YET: Neutral = {
+    "n": (1,),
+    "echo": (False,),
+    "xtc_probability": (0, 0.0),
+    "xtc_threshold": (),
+    "include_diagnostics": (False,),
+    "diagnostics_level": (),
+}
+"""Known fields of both endpoints that can't be honoured yet, and the values that ask for nothing else than we do."""
+
+ServiceTier = Literal["auto", "default"]

@@ -1,0 +1,81 @@
+"""From a request's bytes to a typed struct. Whatever is wrong with them is a 400 that says where."""
+
+import re
+from collections.abc import Collection, Mapping
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway import errors
+from gateway.errors import ApiError
+
+MAX_DEPTH = 100
+MAX_PARTS = 1_000_000
+# Always matches at a quote, up to the string's end or the body's: so it never backtracks or scans twice.
+STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
+NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+STEPS = [{ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256)]
+PATH = re.compile(r"`\$(?P<path>[^`]*)`$")
+MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]+)`")
+
+T = TypeVar("T", bound=msgspec.Struct)
+Fields = dict[str, msgspec.Raw]
+
+read_fields = msgspec.json.Decoder(Fields).decode
+
+
+def decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> tuple[T, Fields]:
+    """The struct, and every field of the body by name as raw JSON. Raises ApiError."""
+    try:
+        body.decode()  # msgspec skips strings that no field wants without looking at them
+    except UnicodeDecodeError:
+        raise errors.invalid_json("it is not valid UTF-8") from None
+    # Both before anything is built of it: a parser that recurses could fail, and millions of parts would block us.
+    if sum(body.count(mark) for mark in b'"[{') > MAX_PARTS:
+        raise errors.invalid_json(f"it has more than {MAX_PARTS} quotes and brackets")
+    if depth_of(body) > MAX_DEPTH:
+        raise errors.invalid_json(f"its brackets nest deeper than {MAX_DEPTH} levels")
+    try:
+        return decoder.decode(body), read_fields(body)
+    except msgspec.ValidationError as error:
+        raise misfit(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.invalid_json(f"{error}; check quotes, commas and brackets") from None
+
+
+def depth_of(body: bytes) -> int:
+    """How deep brackets outside of strings nest. Where they don't match, a parser stops before the rest matters."""
+    brackets = STRING.sub(b"", body).translate(None, NOT_BRACKETS)
+    return max(accumulate(map(STEPS.__getitem__, brackets)), default=0)
+
+
+def misfit(error: msgspec.ValidationError) -> ApiError:
+    """A field that is missing, of the wrong type or out of range, named as OpenAI does: `messages[0].content`."""
+    text = str(error)
+    found = PATH.search(text)
+    path = found["path"].removeprefix(".").replace("[...]", "") if found else ""
+    if missing := MISSING.match(text):
+        param = f"{path}.{missing['name']}" if path else missing["name"]
+        return errors.invalid(f"`{param}` is required.", param=param)
+    reason = text[: text.find(" - at `")] if found else text
+    if not path:
+        return errors.invalid(f"The request body must be a JSON object. {reason}.")
+    return errors.invalid(f"`{path}`: {reason[:1].lower()}{reason[1:200]}.", param=path)
+
+
+def refuse_unsupported(fields: Fields, known: Mapping[str, tuple[Any, ...]]) -> None:
+    """400 for a field that is known but can't be honoured, unless it says what is done anyway: null, or a value of
+    `known[field]`."""
+    for name in known.keys() & fields.keys():
+        value = msgspec.json.decode(fields[name])
+        neutral = known[name]
+        if value is None or any(type(value) is type(same) and value == same for same in neutral):
+            continue
+        shown = " or ".join(msgspec.json.encode(same).decode() for same in neutral)
+        raise errors.not_supported(name, f"leave it out{f' or send {shown}' if shown else ''}")
+
+
+def without_effect(fields: Fields, known: Collection[str], within: str = "") -> list[str]:
+    """The names of those fields that nothing here looks at; `within` names the object that they are in."""
+    return [f"{within}.{name}" if within else name for name in fields if name and name not in known]

@@ -1,0 +1,65 @@
+"""What is known of one HTTP request beside its body; made by the guard, filled in by whoever learns more."""
+
+import re
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCOPE_KEY = "atelier.request"
+SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
+UNSAFE_IN_HEADER = re.compile(r"[^A-Za-z0-9._-]")
+MOST_IGNORED_NAMED = 32
+
+
+@dataclass(slots=True)
+class RequestContext:
+    request_id: str
+    """As in the `x-request-id` header: the client's own if it sent a sane one."""
+    record_id: str
+    """Unique, for ledger and engine: equal to `request_id` if we made that, else it with a suffix of ours."""
+    started: float = field(default_factory=time.perf_counter)
+    sent: float | None = None
+    """When the request went to the engine."""
+    engine_ms: float | None = None
+    """How long the engine worked on what is answered so far, its queue included; None until it said so."""
+    queue_ms: float = 0.0
+    ignored: list[str] = field(default_factory=list)
+    """Parameters without effect here."""
+    abandoned: Literal["disconnected", "cancelled"] | None = None
+    """Why the guard cancelled the application, if it did: the client went away, or the server stops."""
+
+    @classmethod
+    def of_headers(cls, headers: Iterable[tuple[bytes, bytes]]) -> "RequestContext":
+        given = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), "")
+        made = uuid.uuid4().hex
+        if SANE_ID.fullmatch(given):
+            return cls(given, f"{given}.{made[:12]}")
+        return cls(f"req_{made}", f"req_{made}")
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter() - self.started) * 1000
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every response, as of now: call it when the first byte is about to leave."""
+        total = self.elapsed_ms()
+        engine = self.engine_ms
+        if engine is None:
+            engine = 0.0 if self.sent is None else (time.perf_counter() - self.sent) * 1000
+        pairs = [
+            ("x-request-id", self.request_id),
+            ("openai-processing-ms", f"{total:.0f}"),
+            ("x-queue-ms", f"{self.queue_ms:.1f}"),
+            ("x-overhead-ms", f"{max(0.0, total - engine):.1f}"),
+        ]
+        if self.ignored:
+            names = (UNSAFE_IN_HEADER.sub("_", name)[:64] for name in self.ignored[:MOST_IGNORED_NAMED])
+            pairs.append(("x-ignored-parameters", ", ".join(names)))
+        return [(name.encode(), value.encode("ascii")) for name, value in pairs]
+
+
+def of(scope: dict[str, Any]) -> RequestContext:
+    """The context that the guard put into the scope."""
+    context: RequestContext = scope[SCOPE_KEY]
+    return context

@@ -1,0 +1,124 @@
+"""The base of every consumer: methods, keys and the two ways to answer."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from channels.consumer import get_handler_name
+from channels.exceptions import StopConsumer
+from channels.generic.http import AsyncHttpConsumer
+
+from accounts.authentication import Principal
+from gateway import errors, runtime
+from gateway.answers import Answers, Stamp
+from gateway.ask import Ask
+from gateway.context import RequestContext, of
+from gateway.generation import running
+from gateway.sse import EventStream
+
+Parsed = tuple[Ask, Callable[[Stamp], Answers]]
+
+
+class Endpoint(AsyncHttpConsumer):  # type: ignore[misc]  # channels has no types
+    """Raises ApiError for the guard to answer. To be run under it only."""
+
+    methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
+    principal: Principal | None = None
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # Channels closes old connections here, in a thread, for each piece of a body. Ours are closed by whoever uses
+        # them (database_sync_to_async).
+        await getattr(self, get_handler_name(message))(message)
+
+    async def http_request(self, message: dict[str, Any]) -> None:
+        if not self.body:
+            await self.admit()
+        await super().http_request(message)
+
+    async def http_disconnect(self, message: dict[str, Any]) -> None:
+        raise StopConsumer
+
+    async def admit(self) -> None:
+        """All that can be refused before the body is read."""
+        method = self.scope["method"]
+        if method == "OPTIONS":
+            await self.send_response(204, b"", headers=[(b"allow", self.allowed().encode())])
+            raise StopConsumer
+        if method not in self.methods:
+            raise errors.method_not_allowed(method, self.allowed())
+
+    def allowed(self) -> str:
+        return ", ".join((*self.methods, "OPTIONS"))
+
+    async def answer(self, body: bytes, *, status: int = 200) -> None:
+        """Sends one JSON body."""
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.send_response(status, body, headers=headers)
+
+
+class KeyedEndpoint(Endpoint):
+    """One that needs an API key."""
+
+    principal: Principal
+
+    async def admit(self) -> None:
+        await super().admit()
+        principal = await runtime.current().keys.resolve(api_key(self.scope["headers"]))
+        if principal is None:
+            raise errors.invalid_api_key()
+        self.principal = principal
+
+
+class GenerationEndpoint(KeyedEndpoint):
+    """One that generates text: `parse` is all that a dialect adds."""
+
+    methods = ("POST",)
+
+    @abstractmethod
+    def parse(self, body: bytes, context: RequestContext) -> Parsed:
+        """What the body asks for, and how to word the answer. Raises ApiError; fills in `context.ignored`."""
+
+    async def handle(self, body: bytes) -> None:
+        context = of(self.scope)
+        ask, answers_to = self.parse(body, context)
+        if ask.stream:
+            await self._stream(context, ask, answers_to)
+        else:
+            await self._whole(context, ask, answers_to)
+
+    async def _whole(self, context: RequestContext, ask: Ask, answers_to: Callable[[Stamp], Answers]) -> None:
+        texts: list[str] = []
+        async with running(runtime.current(), context, self.principal, ask) as run:
+            async for step in run:
+                texts.append(step.text)
+                if step.finished:
+                    text, end = "".join(texts), step.finished
+                    await self.answer(answers_to(run.stamp).whole(text, end.reason, end.tally))
+
+    async def _stream(self, context: RequestContext, ask: Ask, answers_to: Callable[[Stamp], Answers]) -> None:
+        async with (
+            EventStream(self.send) as events,
+            running(runtime.current(), context, self.principal, ask) as run,
+        ):
+            answers = answers_to(run.stamp)
+            opened = False
+            async for step in run:
+                if not run.has_first_token and step.finished is None:
+                    continue
+                piece = b"" if opened else answers.opening()
+                opened = True
+                if step.text:
+                    piece += answers.piece(step.text)
+                if step.finished:
+                    piece += answers.closing(step.finished.reason, step.finished.tally)
+                if piece:
+                    await events.write(piece, last=step.finished is not None)
+
+
+def api_key(headers: list[tuple[bytes, bytes]]) -> str:
+    """The key of `Authorization: Bearer` or else of `x-api-key`; empty when there is none."""
+    found = dict(headers)
+    scheme, _, token = found.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return found.get(b"x-api-key", b"").decode("latin-1").strip()

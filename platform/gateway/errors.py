@@ -1,0 +1,169 @@
+"""Every error a client can get: its status, the four JSON keys and the headers that belong to it.
+
+Messages say what to change. They may quote names of models, fields and hosts, never prompts or keys.
+"""
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from inference.engine import protocol
+
+LONGEST_QUOTE = 120
+
+
+class ApiError(Exception):
+    """What `/v1` answers instead of a result. `type` and `code` are those of the table in docs/api.md."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = type
+        self.code = code
+        self.param = param
+        self.headers = dict(headers or {})
+
+    def body(self) -> bytes:
+        return msgspec.json.encode(
+            {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        )
+
+
+def quote(value: str) -> str:
+    """A name from the request, short enough and safe to stand in a message."""
+    shown = value if len(value) <= LONGEST_QUOTE else value[:LONGEST_QUOTE] + "…"
+    return repr(shown.encode("utf-8", "replace").decode())
+
+
+# --- 4xx: the request ----------------------------------------------------------------------------------------------
+
+
+def invalid(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
+    return ApiError(400, message, param=param, code=code)
+
+
+def invalid_json(reason: str) -> ApiError:
+    return ApiError(400, f"The request body can't be read as JSON: {reason}.")
+
+
+def not_supported(param: str, advice: str) -> ApiError:
+    """A known field that can't be honoured here: said, never ignored."""
+    return ApiError(400, f"`{param}` is not supported by this server yet: {advice}.", param=param)
+
+
+def host_not_allowed(host: str) -> ApiError:
+    return ApiError(
+        400,
+        f"This server does not answer to the host name {quote(host)}. "
+        "Its operator can add the name to ATELIER_ALLOWED_HOSTS.",
+        code="host_not_allowed",
+    )
+
+
+def invalid_api_key() -> ApiError:
+    return ApiError(
+        401,
+        "No valid API key: send `Authorization: Bearer <key>` or `x-api-key: <key>` with a key that is neither "
+        "mistyped nor revoked nor expired.",
+        code="invalid_api_key",
+        headers={"www-authenticate": "Bearer"},
+    )
+
+
+def model_not_found(model: str) -> ApiError:
+    return ApiError(
+        404,
+        f"The model {quote(model)} does not exist or you do not have access to it. `GET /v1/models` lists yours.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def unknown_path(path: str) -> ApiError:
+    return ApiError(404, f"There is nothing at {quote(path)}.", code="unknown_url")
+
+
+def method_not_allowed(method: str, allowed: str) -> ApiError:
+    return ApiError(
+        405,
+        f"{quote(method)} is not allowed here; use {allowed}.",
+        code="method_not_allowed",
+        headers={"allow": allowed},
+    )
+
+
+def request_too_large(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        f"The request body is larger than {limit // (1024 * 1024)} MB, the limit of this server (ATELIER_MAX_BODY_MB).",
+        code="request_too_large",
+    )
+
+
+# --- 5xx: the server -----------------------------------------------------------------------------------------------
+
+
+def _server_error(status: int, message: str, code: str, headers: Mapping[str, str] | None = None) -> ApiError:
+    return ApiError(status, message, type="server_error", code=code, headers=headers)
+
+
+def _come_back(seconds: float) -> dict[str, str]:
+    return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(round(seconds * 1000))}
+
+
+def overloaded(message: str) -> ApiError:
+    return _server_error(503, message, "server_is_overloaded", _come_back(1))
+
+
+def model_loading(model: str) -> ApiError:
+    return _server_error(
+        503, f"The model {quote(model)} is still loading; try again shortly.", "model_loading", _come_back(5)
+    )
+
+
+def draining() -> ApiError:
+    return _server_error(
+        503, "This server is shutting down or restarting; try again shortly.", "draining", _come_back(5)
+    )
+
+
+def engine_error(message: str = "The model's engine stopped while it worked on this request; try again.") -> ApiError:
+    return _server_error(500, message, "engine_error")
+
+
+def timeout(seconds: float) -> ApiError:
+    # Doing it all again would run into the same limit: the SDKs must not retry.
+    return _server_error(
+        504,
+        f"The request was not finished within {seconds:g} seconds, the limit of this server (ATELIER_TIMEOUT).",
+        "timeout",
+        {"x-should-retry": "false"},
+    )
+
+
+def internal(request_id: str) -> ApiError:
+    return _server_error(
+        500, f"Something went wrong here. Tell the operator this request id: {request_id}.", "internal_error"
+    )
+
+
+def from_engine(failed: protocol.Failed, *, prompt_param: str) -> ApiError:
+    """The HTTP error for an engine's refusal; `prompt_param` is the field that the prompt came in."""
+    match failed.code:
+        case "server_is_overloaded":
+            return overloaded(failed.message)
+        case "engine_error":
+            return engine_error(failed.message)
+        case code:
+            return invalid(failed.message, param=failed.param or prompt_param, code=code)

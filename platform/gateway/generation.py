@@ -1,0 +1,205 @@
+"""The life of a request, from a model's name to a settled ledger row. Knows no dialect."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import IntegrityError
+
+from accounts import ledger
+from accounts.authentication import Principal
+from gateway import errors
+from gateway.answers import Stamp
+from gateway.ask import Ask
+from gateway.context import RequestContext
+from gateway.insist import insist
+from gateway.runtime import Runtime
+from inference.client import EngineDied, EngineUnavailable, Generation
+from inference.engine.protocol import Accepted, Delta, Failed, Finished, FirstToken, Tally
+from inference.registry import ServedModel
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 2.0
+"""How long a cancelled request waits for the engine's true tally."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What has come from the engine since the last step."""
+
+    text: str
+    finished: Finished | None
+
+
+@asynccontextmanager
+async def running(gateway: Runtime, context: RequestContext, principal: Principal, ask: Ask) -> AsyncIterator["Run"]:
+    """A request that the engine works on: iterate over it for its steps.
+
+    Raises ApiError for whatever its user has to be told. However it ends, its row in the ledger is settled, once:
+    before the last step is handed on, or on leaving.
+    """
+    model = await gateway.registry.resolve(ask.model)
+    if model is None:
+        raise errors.model_not_found(ask.model)
+    run = Run(gateway, context, principal, ask, model)
+    limit = settings.REQUEST_TIMEOUT_SECONDS
+    try:
+        async with asyncio.timeout(limit - context.elapsed_ms() / 1000) as deadline:
+            await run.start()
+            yield run
+    except asyncio.CancelledError:
+        run.outcome = run.outcome or context.abandoned or "cancelled"
+        raise
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        run.outcome = run.outcome or "timeout"
+        raise errors.timeout(limit) from None
+    except EngineUnavailable:
+        run.outcome = run.outcome or "refused"
+        raise errors.model_loading(model.name) from None
+    except EngineDied:
+        run.outcome = run.outcome or "engine_error"
+        raise errors.engine_error() from None
+    finally:
+        await insist(run.settle())
+
+
+class Run:
+    def __init__(
+        self, gateway: Runtime, context: RequestContext, principal: Principal, ask: Ask, model: ServedModel
+    ) -> None:
+        self._gateway = gateway
+        self._context = context
+        self._principal = principal
+        self._ask = ask
+        self._model = model
+        self._created = int(time.time())
+        self._instance = ""
+        self._generation: Generation | None = None
+        self._opened = False
+        self._settled = False
+        self._received = Tally()
+        """What we saw ourselves, for when the engine can't tell any more."""
+        self._tally: Tally | None = None
+        self._ttft_ms: float | None = None
+        self.outcome: str | None = None
+        """How it ended, in the ledger's words; None while it runs."""
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp(
+            key=self._context.record_id.removeprefix("req_"),
+            created=self._created,
+            model=self._model.name,
+            system_fingerprint=f"fp_{self._instance[:12]}",
+        )
+
+    async def start(self) -> None:
+        """Opens the row, waits for the engine and sends it the request. Raises ApiError, EngineUnavailable."""
+        await insist(self._open())
+        ready = await self._gateway.engines.wait_ready(self._model.endpoint, settings.ENGINE_WAIT_SECONDS)
+        self._instance = ready.instance
+        request = self._ask.of(record_id=self._context.record_id, user_id=self._principal.user_id)
+        self._context.sent = time.perf_counter()
+        self._generation = self._gateway.engines.generate(self._model.endpoint, request)
+
+    def __aiter__(self) -> "Run":
+        return self
+
+    async def __anext__(self) -> Step:
+        """Raises ApiError for a request that the engine failed, EngineDied, and StopAsyncIteration after the end."""
+        assert self._generation is not None
+        texts: list[str] = []
+        for event in await anext(self._generation):
+            match event:
+                case Delta():
+                    texts.append(event.text)
+                    self._received.completion_tokens += event.tokens
+                case Accepted():
+                    self._received.prompt_tokens = event.prompt_tokens
+                case FirstToken():
+                    self._ttft_ms = self._context.elapsed_ms()
+                    self._context.queue_ms = self._received.queue_ms = event.queue_ms
+                    self._context.engine_ms = event.engine_ms
+                case Failed():
+                    await self._failed(event)
+                case Finished():
+                    await self._finished(event)
+                    return Step("".join(texts), event)
+        return Step("".join(texts), None)
+
+    @property
+    def has_first_token(self) -> bool:
+        return self._ttft_ms is not None
+
+    async def settle(self) -> None:
+        """Closes the row with what the request used; the engine stops working on it. Never raises, works once."""
+        if self._settled or not self._opened:
+            return
+        self._settled = True
+        tally = self._tally or await self._stop() or self._received
+        try:
+            await database_sync_to_async(ledger.settle)(
+                self._context.record_id,
+                # Nothing said how it ended: the gateway itself broke.
+                outcome=self.outcome or "cancelled",
+                prompt_tokens=tally.prompt_tokens,
+                cached_tokens=min(tally.cached_tokens, tally.prompt_tokens),
+                completion_tokens=tally.completion_tokens,
+                queue_ms=tally.queue_ms,
+                ttft_ms=self._ttft_ms,
+                duration_ms=self._context.elapsed_ms(),
+                engine_seconds=tally.engine_seconds,
+            )
+        except Exception as error:
+            # The row stays `running`, and the gateway's next life finds it.
+            logger.error("%s could not be settled: %s", self._context.record_id, type(error).__name__)
+
+    async def _open(self) -> None:
+        try:
+            await database_sync_to_async(ledger.open_record)(
+                request_id=self._context.record_id,
+                principal=self._principal,
+                model=self._model.name,
+                endpoint=self._ask.endpoint,
+                stream=self._ask.stream,
+                gateway=self._gateway.name,
+                estimated_prompt_tokens=self._ask.estimated_prompt_tokens(),
+            )
+        except IntegrityError:
+            # The key was deleted while we still remembered it.
+            raise errors.invalid_api_key() from None
+        self._opened = True
+
+    async def _finished(self, event: Finished) -> None:
+        self._tally = tally = event.tally
+        self._context.engine_ms = tally.queue_ms + tally.prefill_ms + tally.decode_ms
+        self._context.queue_ms = tally.queue_ms
+        self.outcome = event.reason
+        await insist(self.settle())
+        if event.reason == "cancelled":
+            # Not by us: whoever cancels here stops listening.
+            raise errors.engine_error("The request was cancelled before it was finished.")
+
+    async def _failed(self, event: Failed) -> None:
+        # A failure's tally may be empty; what was received was produced.
+        self._tally = event.tally if event.tally.completion_tokens >= self._received.completion_tokens else None
+        refused = event.code != "engine_error" and not self.has_first_token
+        self.outcome = "refused" if refused else "engine_error"
+        await insist(self.settle())
+        raise errors.from_engine(event, prompt_param=self._ask.prompt_param)
+
+    async def _stop(self) -> Tally | None:
+        """Cancels what still runs in the engine. Its tally, if the engine can tell."""
+        if self._generation is None:
+            return None
+        self._generation.cancel()
+        end = await self._generation.drain(DRAIN_SECONDS)
+        return None if end is None else end.tally

@@ -1,0 +1,214 @@
+"""The ASGI wrapper around everything under `/v1` and `/health`. Nothing escapes it to the server.
+
+Daphne breaks for good when an application raises after its response began, knows no body limit and no host check, and
+channels' consumers don't see a disconnect while they work. So all of that is done here, once, for every endpoint.
+"""
+
+import asyncio
+import contextlib
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+from gateway import errors, runtime, sse
+from gateway.context import SCOPE_KEY, RequestContext
+from gateway.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    def __init__(self, application: Application) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = RequestContext.of_headers(scope["headers"])
+        response = Response(send, context, without_body=scope["method"] == "HEAD")
+        # A client may set root_path under Daphne, and then the router would look for our paths below it.
+        scope = {**scope, "root_path": "", SCOPE_KEY: context}
+        try:
+            await self._answer(scope, Body(receive), response, context)
+        except Exception as error:
+            # What the application raised has become an answer already: this is us, or the server's own `send`.
+            log_crash(context, error)
+            with contextlib.suppress(Exception):
+                await response.fail(errors.internal(context.request_id))
+
+    async def _answer(self, scope: Scope, body: "Body", response: "Response", context: RequestContext) -> None:
+        gateway = runtime.current()
+        if (refused := refusal(scope, gateway)) is not None:
+            await response.fail(refused)
+            return
+        # Every request gets a thread of its own for the ORM; else all of them would wait for one.
+        async with ThreadSensitiveContext():
+            task = asyncio.ensure_future(self.application(scope, body.receive, response.send))
+            watcher = asyncio.ensure_future(self._watch(body, response, context, task))
+            with gateway.requests.running(task, context):
+                try:
+                    await finished(task)
+                finally:
+                    watcher.cancel()
+        if (problem := outcome(task, context)) is not None:
+            await response.fail(problem)
+        elif not response.complete and context.abandoned is None and not body.disconnected:
+            logger.error("%s: the application ended without an answer", context.request_id)
+            await response.fail(errors.internal(context.request_id))
+
+    async def _watch(
+        self, body: "Body", response: "Response", context: RequestContext, task: asyncio.Future[None]
+    ) -> None:
+        """Cancel the application when the client goes away. (After a whole answer, Daphne reports that too.)"""
+        await body.wait_for_disconnect()
+        if not response.complete and context.abandoned is None:
+            context.abandoned = "disconnected"
+            task.cancel()
+
+
+class Body:
+    """The request's side: counts what arrives, and hears the disconnect after it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._received = 0
+        self._read = asyncio.Event()
+        self._gone = asyncio.Event()
+
+    @property
+    def disconnected(self) -> bool:
+        return self._gone.is_set()
+
+    async def receive(self) -> Message:
+        """What the application gets: the body's pieces, then a disconnect if one comes. Raises 413."""
+        if self._read.is_set():
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._read.set()
+            self._gone.set()
+            return message
+        self._received += len(message.get("body", b""))
+        if self._received > settings.MAX_BODY_BYTES:
+            raise errors.request_too_large(settings.MAX_BODY_BYTES)
+        if not message.get("more_body", False):
+            self._read.set()
+        return message
+
+    async def wait_for_disconnect(self) -> None:
+        await self._read.wait()
+        while not self._gone.is_set():
+            if (await self._receive())["type"] == "http.disconnect":
+                self._gone.set()
+
+
+class Response:
+    """The response's side: adds the headers, and turns a failure into the JSON or the event that is still possible."""
+
+    def __init__(self, send: Send, context: RequestContext, *, without_body: bool) -> None:
+        self._send = send
+        self._context = context
+        self._without_body = without_body
+        self._started = False
+        self._streaming = False
+        self.complete = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", []))
+            self._started = True
+            self._streaming = (b"content-type", sse.CONTENT_TYPE) in headers
+            message = {**message, "headers": [*headers, *self._context.headers()]}
+        elif message["type"] == "http.response.body":
+            self.complete = not message.get("more_body", False)
+            if self._without_body:
+                message = {**message, "body": b""}
+        await self._send(message)
+
+    async def fail(self, error: ApiError) -> None:
+        """Tell the client, as well as what was sent already allows."""
+        if self.complete:
+            return
+        if not self._started:
+            body = error.body()
+            headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+            headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        else:
+            body = sse.error(error) if self._streaming else b""
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def refusal(scope: Scope, gateway: "runtime.Runtime") -> ApiError | None:
+    """Why a request is not even looked at."""
+    host = unknown_host(scope)
+    if host is not None:
+        return errors.host_not_allowed(host)
+    if gateway.requests.draining and not scope["path"].startswith("/health"):
+        return errors.draining()
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if length.isdigit() and int(length) > settings.MAX_BODY_BYTES:
+        return errors.request_too_large(settings.MAX_BODY_BYTES)
+    return None
+
+
+def unknown_host(scope: Scope) -> str | None:
+    """The Host that ALLOWED_HOSTS doesn't have, if any; a request without one is judged by the address it reached."""
+    hosts: list[str] = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if not hosts:
+        address = str((scope.get("server") or ["localhost"])[0])
+        hosts = [f"[{address}]" if ":" in address else address]
+    for host in hosts:
+        domain, _ = split_domain_port(host)
+        if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
+            return host
+    return None
+
+
+async def finished(task: asyncio.Future[None]) -> None:
+    """Wait until `task` is done, whatever it ends with; being cancelled meanwhile is passed on to it, then raised."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+            task.cancel()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+def outcome(task: asyncio.Future[None], context: RequestContext) -> ApiError | None:
+    """What to tell the client about how the application ended, if anything."""
+    if task.cancelled():
+        return errors.draining() if context.abandoned == "cancelled" else None
+    match task.exception():
+        case None:
+            return None
+        case ApiError() as error:
+            return error
+        case error:
+            log_crash(context, error)
+            return errors.internal(context.request_id)
+
+
+def log_crash(context: RequestContext, error: BaseException) -> None:
+    """Types and places only: an exception's message may quote the prompt."""
+    chain: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(chain) < 5:
+        chain.append(
+            f"{type(link).__module__}.{type(link).__qualname__}\n{''.join(traceback.format_tb(link.__traceback__))}"
+        )
+        link = link.__cause__ or link.__context__
+    logger.error("%s crashed: %s", context.request_id, "caused by ".join(chain))

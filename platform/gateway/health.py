@@ -1,0 +1,34 @@
+"""`GET /health` says that this process lives, `GET /health/ready` that it can answer. Both are open."""
+
+from gateway import runtime
+from gateway.answers import encode
+from gateway.endpoint import Endpoint
+from inference.client import EngineUnavailable
+
+PATIENCE_SECONDS = 1.0
+"""Covers the connecting to an engine that nothing was asked of yet."""
+
+
+class Health(Endpoint):
+    async def handle(self, body: bytes) -> None:
+        await self.answer(encode({"status": "healthy"}))
+
+
+class Ready(Endpoint):
+    async def handle(self, body: bytes) -> None:
+        status, said = await readiness(runtime.current())
+        await self.answer(encode(said), status=status)
+
+
+async def readiness(gateway: "runtime.Runtime") -> tuple[int, dict[str, str | None]]:
+    """(HTTP status, what to say): whether a request to the default model would be worked on now."""
+    if gateway.requests.draining:
+        return 503, {"status": "draining"}
+    model = await gateway.registry.resolve("default")
+    if model is None:
+        return 503, {"status": "no_model", "model": None}
+    try:
+        await gateway.engines.wait_ready(model.endpoint, PATIENCE_SECONDS)
+    except EngineUnavailable:
+        return 503, {"status": "starting" if model.state == "ready" else model.state, "model": model.name}
+    return 200, {"status": "ready", "model": model.name}

@@ -1,0 +1,26 @@
+"""Awaiting something to its end, even while being cancelled."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def insist(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which runs to its end whatever happens to the caller.
+
+    A caller that is cancelled meanwhile stays until the end as well, and raises CancelledError then.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        if not task.cancelled():
+            task.exception()  # seen: the cancellation is what the caller gets
+        raise asyncio.CancelledError
+    return task.result()

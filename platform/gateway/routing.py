@@ -1,0 +1,33 @@
+"""Which consumer answers which path under `/v1` and `/health`."""
+
+from channels.routing import URLRouter
+from django.urls import path, re_path
+
+from gateway import errors
+from gateway.catalogue import ModelDetail, Models
+from gateway.chat import ChatCompletions
+from gateway.completions import Completions
+from gateway.endpoint import Endpoint
+from gateway.guard import Guard
+from gateway.health import Health, Ready
+
+
+class Unknown(Endpoint):
+    async def admit(self) -> None:
+        raise errors.unknown_path(self.scope["path"])
+
+
+application = Guard(
+    URLRouter(
+        [
+            path("v1/chat/completions", ChatCompletions.as_asgi()),
+            path("v1/completions", Completions.as_asgi()),
+            path("v1/models", Models.as_asgi()),
+            # The server has decoded the path: ids with slashes come both as they are and percent-encoded.
+            re_path(r"^v1/models/(?P<model>.+)$", ModelDetail.as_asgi()),
+            path("health", Health.as_asgi()),
+            path("health/ready", Ready.as_asgi()),
+            re_path(r"", Unknown.as_asgi()),
+        ]
+    )
+)

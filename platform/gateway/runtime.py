@@ -1,0 +1,103 @@
+"""What a gateway process shares between its requests: keys, models, engines, and the requests that are running.
+
+All of it belongs to one event loop. It comes to life with the loop's first request, so that the application is pure
+ASGI and needs no server's help; the `gateway` command starts it earlier and ends it in order.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from accounts.authentication import KeyResolver
+from gateway.context import RequestContext
+from inference.client import EngineClient
+from inference.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+LONGEST_NAME = 64
+"""As the ledger's column."""
+RESTART_SECONDS = 1.0
+SETTLE_SECONDS = 4.0
+"""What cancelled requests get to hear the engine's tally and to be settled. (The supervisor gives us 5.)"""
+
+
+class Requests:
+    """The requests under way, so that a server which stops can wait for them."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self._running: dict[asyncio.Future[None], RequestContext] = {}
+
+    @contextmanager
+    def running(self, task: asyncio.Future[None], context: RequestContext) -> Iterator[None]:
+        self._running[task] = context
+        try:
+            yield
+        finally:
+            del self._running[task]
+
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Refuse new requests, give the others this long (less when `hurry` is set), then cancel what still runs."""
+        self.draining = True
+        if not await self._settled_within(seconds, hurry):
+            logger.warning("%d requests are still running and are cancelled.", len(self._running))
+            for task, context in self._running.items():
+                context.abandoned = context.abandoned or "cancelled"
+                task.cancel()
+            await self._settled_within(SETTLE_SECONDS)
+
+    async def _settled_within(self, seconds: float, hurry: asyncio.Event | None = None) -> bool:
+        ends = asyncio.get_running_loop().time() + seconds
+        while self._running and asyncio.get_running_loop().time() < ends and not (hurry and hurry.is_set()):
+            await asyncio.wait(set(self._running), timeout=0.2)
+        return not self._running
+
+
+class Runtime:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        """Who opened a ledger row: the next life of this gateway looks for what this one left under it."""
+        self.keys = KeyResolver()
+        self.registry = Registry()
+        self.engines = EngineClient(name)
+        self.requests = Requests()
+        self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in (self.keys.watch, self.registry.watch)]
+
+    async def close(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self.engines.close()
+        _runtimes.pop(asyncio.get_running_loop(), None)
+
+
+_runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
+
+
+def current() -> Runtime:
+    """The running loop's runtime. One that no command named gets a name that no later process will take for its own."""
+    loop = asyncio.get_running_loop()
+    if (found := _runtimes.get(loop)) is not None:
+        return found
+    return start(f"{socket.gethostname()[:32]}-{os.getpid()}-{id(loop):x}")
+
+
+def start(name: str) -> Runtime:
+    """Brings the running loop's runtime to life under this name."""
+    runtime = _runtimes[asyncio.get_running_loop()] = Runtime(name)
+    return runtime
+
+
+async def _forever(watch: Callable[[], Awaitable[None]]) -> None:
+    """A watcher that fails is started again: without it, a revoked key would live on until its cache entry ends."""
+    while True:
+        try:
+            await watch()
+        except Exception as error:
+            logger.error("%s failed (%s) and starts again.", watch.__qualname__, type(error).__name__)
+        await asyncio.sleep(RESTART_SECONDS)

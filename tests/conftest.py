@@ -1,0 +1,21 @@
+"""Servers that many tests share, started once a session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.server import Server
+from tests.support.services import redis_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An Atelier with its defaults: the built-in model, SQLite, no Redis. Tests leave it running and unharmed."""
+    with Server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with redis_server() as url:
+        yield url

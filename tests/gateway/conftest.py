@@ -1,0 +1,36 @@
+"""The application in the tests' own process, with a real database and a scripted engine, for what needs a fault at a
+chosen moment. Everything else runs against the `server` of tests/conftest.py."""
+
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from accounts.services import do_create_user, do_issue_key
+from gateway import runtime
+from inference.models import Deployment, Engine, Model
+from inference.services import endpoint_of
+from tests.gateway.local import LocalGateway
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings: None) -> None:
+    """A file instead of SQLite's shared memory: there, threads do not wait for each other's locks but fail."""
+    if connections["default"].vendor == "sqlite":
+        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        connections["default"].settings_dict["TEST"]["NAME"] = name
+
+
+@pytest.fixture
+async def gateway(transactional_db: None) -> AsyncIterator[LocalGateway]:
+    def prepare() -> tuple[str, str]:
+        user = do_create_user("gwen", acting_user=None, password="correct horse")
+        model = Model.objects.create(name="scripted", source="builtin:scripted", aliases=["alias", "team/scripted"])
+        deployment = Deployment.objects.create(model=model, host=socket.gethostname())
+        Engine.objects.create(deployment=deployment, endpoint=endpoint_of(deployment), state=Engine.State.READY)
+        return do_issue_key(user, note="", acting_user=None).raw, endpoint_of(deployment)
+
+    yield LocalGateway(*await sync_to_async(prepare)())
+    await runtime.current().close()

@@ -1,0 +1,273 @@
+"""What each dialect's body becomes, and what it is refused for."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.ask import DEFAULT_TEMPERATURE, Ask, fold
+from gateway.chat import ChatCompletions
+from gateway.completions import Completions
+from gateway.context import RequestContext
+from gateway.errors import ApiError
+from inference.engine import protocol
+
+USER = {"role": "user", "content": "hi"}
+
+
+def chat(**fields: Any) -> tuple[Ask, RequestContext]:
+    context = RequestContext.of_headers([])
+    body = json.dumps({"model": "m", "messages": [USER], **fields}).encode()
+    ask, _ = ChatCompletions().parse(body, context)
+    return ask, context
+
+
+def completion(**fields: Any) -> tuple[Ask, RequestContext]:
+    context = RequestContext.of_headers([])
+    body = json.dumps({"model": "m", "prompt": "once", **fields}).encode()
+    ask, _ = Completions().parse(body, context)
+    return ask, context
+
+
+def refused(parse: Any, fields: dict[str, Any]) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        parse(**fields)
+    assert caught.value.status == 400
+    assert caught.value.type == "invalid_request_error"
+    return caught.value
+
+
+SHARED_MISFITS = [
+    ({"model": None}, "model"),
+    ({"model": 5}, "model"),
+    ({"temperature": 2.1}, "temperature"),
+    ({"temperature": -0.1}, "temperature"),
+    ({"temperature": "hot"}, "temperature"),
+    ({"temperature": True}, "temperature"),
+    ({"top_p": 1.1}, "top_p"),
+    ({"top_p": -1}, "top_p"),
+    ({"top_k": -2}, "top_k"),
+    ({"top_k": 1.5}, "top_k"),
+    ({"min_p": 2}, "min_p"),
+    ({"repetition_penalty": 0}, "repetition_penalty"),
+    ({"presence_penalty": 2.5}, "presence_penalty"),
+    ({"frequency_penalty": -2.5}, "frequency_penalty"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": "5"}, "max_tokens"),
+    ({"max_tokens": 2**40}, "max_tokens"),
+    ({"seed": 2**63}, "seed"),
+    ({"seed": 1.5}, "seed"),
+    ({"stop": 5}, "stop"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+    ({"stop": ["a", None]}, "stop[1]"),
+    ({"stop": ""}, "stop"),
+    ({"stop": ["a", ""]}, "stop"),
+    ({"stream": "yes"}, "stream"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+    ({"stream": True, "stream_options": []}, "stream_options"),
+    ({"logit_bias": {"5": 101}}, "logit_bias"),
+    ({"logit_bias": {"five": 1}}, "logit_bias"),
+    ({"logit_bias": {"-5": 1}}, "logit_bias"),
+    ({"logit_bias": {"²": 1}}, "logit_bias"),
+    ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
+    ({"logit_bias": [5]}, "logit_bias"),
+    ({"user": 5}, "user"),
+    ({"n": 2}, "n"),
+    ({"n": "1"}, "n"),
+    ({"xtc_probability": 0.5}, "xtc_probability"),
+    ({"include_diagnostics": True}, "include_diagnostics"),
+]
+
+
+@pytest.mark.parametrize("parse", [chat, completion])
+@pytest.mark.parametrize(("fields", "param"), SHARED_MISFITS)
+def test_what_is_out_of_range_names_its_field(parse: Any, fields: dict[str, Any], param: str) -> None:
+    error = refused(parse, fields)
+    assert error.param == param
+    assert f"`{param}`" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": None}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": ["hi"]}, "messages[0]"),
+        ({"messages": [{"content": "hi"}]}, "messages[0].role"),
+        ({"messages": [{"role": "king", "content": "hi"}]}, "messages[0].role"),
+        ({"messages": [USER, {"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[1].role"),
+        ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [5]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]},
+            "messages[0].content[1]",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "odd"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "", "audio": {"id": "x"}}]}, "messages[0].audio"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"enable_thinking": True}, "enable_thinking"),
+        ({"enable_thinking": "no"}, "enable_thinking"),
+        ({"max_thinking_tokens": 5}, "max_thinking_tokens"),
+        ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"audio": {"voice": "x"}}, "audio"),
+        ({"store": True}, "store"),
+        ({"service_tier": "flex"}, "service_tier"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"web_search_options": {}}, "web_search_options"),
+    ],
+)
+def test_what_chat_cannot_do_names_its_field(fields: dict[str, Any], param: str) -> None:
+    error = refused(chat, fields)
+    # msgspec does not say which of a dictionary's values is wrong, but which dictionary.
+    assert error.param == param
+    assert f"`{param}`" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": None}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [[1], [2]]}, "prompt"),
+        ({"prompt": [[]]}, "prompt[0]"),
+        ({"prompt": [[["a"]]]}, "prompt[0][0]"),
+        ({"prompt": [1, -1]}, "prompt[1]"),
+        ({"prompt": [1, True]}, "prompt[1]"),
+        ({"prompt": [2**40]}, "prompt[0]"),
+        ({"suffix": "end"}, "suffix"),
+        ({"echo": True}, "echo"),
+        ({"best_of": 2}, "best_of"),
+        ({"logprobs": 0}, "logprobs"),
+    ],
+)
+def test_what_completions_cannot_do_names_its_field(fields: dict[str, Any], param: str) -> None:
+    assert refused(completion, fields).param == param
+
+
+def test_nulls_and_neutral_values_are_defaults() -> None:
+    plain, _ = chat(seed=1)
+    said, context = chat(
+        seed=1, n=1, tools=[], tool_choice="auto", functions=None, response_format={"type": "text"}, logprobs=False,
+        top_logprobs=None, parallel_tool_calls=True, modalities=["text"], audio=None, store=False, service_tier="auto",
+        metadata={"a": "b"}, user="me", stop=None, temperature=None, top_p=None, logit_bias=None, stream=None,
+        stream_options=None, max_tokens=None, max_completion_tokens=None, reasoning_effort=None,
+        enable_thinking=None, top_k=-1, min_p=0, repetition_penalty=1, include_diagnostics=False, xtc_probability=0,
+    )  # fmt: skip
+    assert said == plain
+    assert context.ignored == []
+
+
+def test_defaults_are_openais() -> None:
+    ask, _ = chat()
+    assert ask.prompt.sampling.temperature == DEFAULT_TEMPERATURE == 1.0
+    assert ask.prompt.max_tokens is None
+    assert not ask.stream
+
+
+def test_sampling_reaches_the_engine() -> None:
+    ask, _ = chat(
+        temperature=0.5, top_p=0.9, top_k=40, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5,
+        frequency_penalty=-0.5, seed=7, logit_bias={"5": -100, "6": 1.5}, max_completion_tokens=9, stop="END",
+    )  # fmt: skip
+    assert ask.prompt.sampling == protocol.Sampling(
+        temperature=0.5, top_p=0.9, top_k=40, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5,
+        frequency_penalty=-0.5, seed=7, logit_bias={5: -100.0, 6: 1.5},
+    )  # fmt: skip
+    assert ask.prompt.max_tokens == 9
+    assert ask.prompt.stop == ["END"]
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 0}, {"temperature": 1, "top_p": 0}])
+def test_no_randomness_is_greedy(fields: dict[str, Any]) -> None:
+    assert chat(**fields)[0].prompt.sampling.temperature == 0.0
+
+
+def test_seeds_fold_into_32_bits_and_differ_without_one() -> None:
+    assert [fold(seed) for seed in (0, 7, 2**32 - 1)] == [0, 7, 2**32 - 1]
+    folded = [fold(seed) for seed in (-1, -2, 2**63 - 1, 2**40, 2**41)]
+    assert all(0 <= seed < 2**32 for seed in folded)
+    assert len(set(folded)) == len(folded)
+    assert len({chat()[0].prompt.sampling.seed for _ in range(8)}) > 1
+
+
+def test_messages_become_what_templates_expect() -> None:
+    ask, _ = chat(
+        messages=[
+            {"role": "developer", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}],
+                "name": "Al",
+            },
+            {"role": "assistant", "content": None, "refusal": "No."},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "Never."}], "tool_calls": None},
+            {"role": "user", "content": ""},
+        ]
+    )
+    assert ask.prompt.messages == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello", "name": "Al"},
+        {"role": "assistant", "content": "No."},
+        {"role": "assistant", "content": "Never."},
+        {"role": "user", "content": ""},
+    ]
+    assert ask.prompt_param == "messages"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "tokens"),
+    [("once", "once", None), (["once"], "once", None), ([1, 2], None, [1, 2]), ([[1, 2]], None, [1, 2])],
+)
+def test_prompts_are_text_or_tokens(prompt: Any, text: str | None, tokens: list[int] | None) -> None:
+    ask, _ = completion(prompt=prompt)
+    assert (ask.prompt.text, ask.prompt.tokens) == (text, tokens)
+    assert ask.prompt.messages is None
+
+
+def test_turns_are_the_accounts_and_not_what_the_body_says() -> None:
+    ask, _ = chat(user="someone else")
+    request = ask.of(record_id="req_1", user_id=42)
+    assert (request.id, request.user) == ("req_1", "42")
+    assert ask.prompt.id == ""
+
+
+def test_what_has_no_effect_is_named_once() -> None:
+    _, context = chat(
+        prediction={"type": "content"}, unheard_of=1, verbosity="low", stream=True,
+        stream_options={"include_obfuscation": False},
+        messages=[USER, {**USER, "weight": 1}, {**USER, "weight": 0}],
+    )  # fmt: skip
+    assert set(context.ignored) == {
+        "prediction", "unheard_of", "verbosity", "stream_options.include_obfuscation", "messages.weight",
+    }  # fmt: skip
+    assert len(context.ignored) == 5
+    assert completion(unheard_of=1)[1].ignored == ["unheard_of"]
+
+
+def test_the_estimate_grows_with_the_prompt() -> None:
+    short, long = chat()[0], chat(messages=[{"role": "user", "content": "word " * 1000}])[0]
+    assert 0 < short.estimated_prompt_tokens() < 20
+    assert 1000 < long.estimated_prompt_tokens() < 2000
+    assert completion(prompt=[1, 2, 3])[0].estimated_prompt_tokens() == 3

@@ -1,0 +1,1 @@
+"""What tests share: real servers, started on free loopback ports and in temporary folders, and gone afterwards."""
