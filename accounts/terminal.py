@@ -19,9 +19,14 @@ def print_table(out: OutputWrapper, headers: Sequence[str], rows: Sequence[Seque
         for row in (headers, *rows):
             out.write("\t".join(map(printable, row)))
         return
-    table = Table(*headers, header_style="bold", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    cells = [[printable(cell) for cell in row] for row in rows]
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    # The first column names the row and is copied from here: it stays whole, the others fold when it gets narrow.
+    table.add_column(headers[0], no_wrap=True, min_width=max((len(row[0]) for row in cells), default=None))
+    for header in headers[1:]:
+        table.add_column(header, overflow="fold")
+    for line in cells:
+        table.add_row(*map(Text, line))
     console_on(out).print(table)
 
 

@@ -1,6 +1,6 @@
 """The running rows on the device: prefill chunks, join, decode one token each, leave."""
 
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
@@ -24,8 +24,7 @@ class Launch:
 
     def wait(self) -> list[int]:
         """Blocks until the step is computed."""
-        tokens: list[int] = self.tokens.tolist()
-        return tokens
+        return cast(list[int], self.tokens.tolist())
 
 
 class Batch:
@@ -75,7 +74,7 @@ class Batch:
         tokens = self._sampler(logits, self._history)
         self._launches += 1
         metadata = self._kv.state() if self._launches % METADATA_STEPS == 0 else []
-        mx.async_eval(tokens, self._history.arrays(), metadata)
+        mx.async_eval(tokens, self._history.arrays(), metadata)  # type: ignore[no-untyped-call]
         for row in self.rows:
             row.launched += 1
         self._inputs = tokens

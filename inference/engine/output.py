@@ -75,9 +75,7 @@ class Output:
     stats: what the heartbeat reports.  gone: called with a client that can't be reached any more.
     """
 
-    def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, gone: Callable[[bytes], None]
-    ) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, gone: Callable[[bytes], None]) -> None:
         self.items: SimpleQueue[Item] = SimpleQueue()
         self.stats: Callable[[], protocol.Stats] | None = None
         self._gone = gone

@@ -153,7 +153,7 @@ class Reconciled(msgspec.Struct, tag=True):
 
 
 class Stats(msgspec.Struct, tag=True):
-    """The heartbeat, every half second. A wedged engine is one with `running + waiting > 0` whose `steps` stand still."""
+    """The heartbeat, every half second. An engine with `running + waiting > 0` whose `steps` stand still is wedged."""
 
     steps: int
     running: int

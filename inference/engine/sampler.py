@@ -35,9 +35,7 @@ class Sampler:
         cut = [i for i in hot if is_truncated(rows[i].sampling)]
         free = [i for i in hot if not is_truncated(rows[i].sampling)]
         # Two groups, for each row is drawn in the way its own settings ask for, whatever its neighbours want.
-        self._hot = [
-            self._settings(places, truncated) for places, truncated in ((free, False), (cut, True)) if places
-        ]
+        self._hot = [self._settings(places, truncated) for places, truncated in ((free, False), (cut, True)) if places]
         self._bias = self._biases()
         self._penalised = [i for i, row in enumerate(rows) if has_penalty(row.sampling)]
 

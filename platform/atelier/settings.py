@@ -91,7 +91,7 @@ DATABASES: dict[str, Any] = {
 match DATABASES["default"]["ENGINE"]:
     case "django.db.backends.sqlite3":
         DATABASES["default"]["OPTIONS"] = {
-            # WAL lets readers run beside the writer; IMMEDIATE takes the write lock at BEGIN, where waiting for it works.
+            # WAL lets readers run beside the writer; IMMEDIATE takes the write lock at BEGIN, where waiting works.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             "transaction_mode": "IMMEDIATE",
             "timeout": 30,

@@ -24,7 +24,7 @@ application = Guard(
             path("v1/completions", Completions.as_asgi()),
             path("v1/models", Models.as_asgi()),
             # The server has decoded the path: ids with slashes come both as they are and percent-encoded.
-            re_path(r"^v1/models/(?P<model>.+)$", ModelDetail.as_asgi()),
+            re_path(r"^v1/models/(?P<model>(?s:.+))\Z", ModelDetail.as_asgi()),
             path("health", Health.as_asgi()),
             path("health/ready", Ready.as_asgi()),
             re_path(r"", Unknown.as_asgi()),

@@ -17,6 +17,7 @@ def test_adding_a_key_shows_it_exactly_once(boss: Client, root: User, owner: Use
     data = {"user": owner.pk, "team": team.pk, "note": "laptop", "expires_at_0": "", "expires_at_1": ""}
     added = boss.post(page("apikey", "add"), data)
     assert added.status_code == 302
+    assert "_messages" not in boss.session  # which is a table
     row = ApiKey.objects.get()
     assert (row.user, row.team, row.note) == (owner, team, "laptop")
     following = boss.get(page("apikey", "changelist")).content.decode()

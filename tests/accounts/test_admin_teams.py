@@ -47,6 +47,9 @@ def test_a_membership_keeps_its_user(boss: Client, team: Team, owner: User, stra
     )
     boss.post(page("team", "change", team.pk), data)
     assert team.memberships.get().user == owner
+    # Nor does the page look as if it could change.
+    (members,) = boss.get(page("team", "change", team.pk)).context["inline_admin_formsets"]
+    assert members.formset.forms[0].fields["user"].disabled
 
 
 def test_a_team_too_much_like_another_is_refused_on_the_form(boss: Client, team: Team):

@@ -170,7 +170,8 @@ async def test_an_answer_older_than_a_revoke_is_not_remembered(
 @with_database
 async def test_a_revoke_elsewhere_takes_effect_at_once(transport: str, issued: IssuedKey, owner: User, beside: Beside):
     lost, heard, kept = [await beside(lambda: do_issue_key(owner, acting_user=None)) for _ in range(3)]
-    resolver = KeyResolver()
+    # A long memory, so that nothing but the events can make it forget.
+    resolver = KeyResolver(lifetime=3600)
     assert await resolver.resolve(lost.raw)
     await beside(lambda: revoke_unheard(lost.row))
     watching = asyncio.ensure_future(resolver.watch())

@@ -172,7 +172,8 @@ def test_listkeys_of_one_user(issued: IssuedKey, stranger: User):
     assert "--user" in refused("listkeys", "--user", "nobody")
 
 
-def test_listkeys_on_a_terminal(issued: IssuedKey):
+def test_listkeys_on_a_narrow_terminal_keeps_prefixes_whole(issued: IssuedKey, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "60")
     output = run("listkeys", out=Terminal())
     assert issued.row.prefix in output
     assert "\t" not in output

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+import zmq
 from django.db import transaction
 
 from accounts import events
@@ -124,11 +125,18 @@ async def test_a_subscriber_resumes_after_redis_refused_it_for_a_while(redis_eve
             assert await listener.next() == Event("apple.ripe", {})
 
 
-def in_a_process_of_its_own(code: str, **environment: str) -> None:
-    """Runs `code` where Django is set up, as a command line would."""
+def process_of_its_own(code: str, data_dir: Path) -> "subprocess.Popen[str]":
+    """`code` where Django is set up, as a command line would do it."""
     script = f"import sys; sys.path[:0] = ['.', 'platform']; import django; django.setup(); {code}"
-    variables = {**os.environ, "DJANGO_SETTINGS_MODULE": "atelier.settings", **environment}
-    subprocess.run([sys.executable, "-c", script], cwd=PROJECT, env=variables, check=True, timeout=120)
+    variables = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "atelier.settings",
+        "ATELIER_DATA_DIR": str(data_dir),
+        "ATELIER_REDIS_URL": "",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", script], cwd=PROJECT, env=variables, stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture
@@ -145,13 +153,31 @@ async def test_a_process_that_ends_at_once_delivers(data_dir: Path):
     code = "from accounts import events; events.publish('apple.ripe', tree=7)"
     with Hub():
         async with Listener("apple.ripe") as listener:
-            await asyncio.to_thread(in_a_process_of_its_own, code, ATELIER_DATA_DIR=str(data_dir), ATELIER_REDIS_URL="")
-            assert await listener.next() == Event("apple.ripe", {"tree": 7})
+            with process_of_its_own(code, data_dir) as process:
+                assert await listener.next() == Event("apple.ripe", {"tree": 7})
+            assert process.returncode == 0
+
+
+def test_a_process_that_ends_waits_for_its_last_event_to_leave(data_dir: Path):
+    # It lingers longer than the usual half second, so that a slow machine can't miss the moment.
+    code = (
+        "from accounts.events import over_zeromq; over_zeromq.LINGER_MS = 60_000; "
+        "over_zeromq.send('apple.ripe', b'{}'); print('sent', flush=True)"
+    )
+    with process_of_its_own(code, data_dir) as process, zmq.Context() as context, context.socket(zmq.PULL) as inbox:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "sent\n"
+        time.sleep(2)  # without waiting it would be gone by now
+        inbox.bind(events.over_zeromq.inbox_address())
+        assert inbox.poll(SECONDS * 1000)
+        assert inbox.recv_multipart() == [b"apple.ripe", b"{}"]
+    assert process.returncode == 0
 
 
 def test_without_a_hub_a_process_still_ends(data_dir: Path):
     code = "from accounts import events; [events.publish('apple.ripe') for _ in range(20)]"
-    in_a_process_of_its_own(code, ATELIER_DATA_DIR=str(data_dir), ATELIER_REDIS_URL="")
+    with process_of_its_own(code, data_dir) as process:
+        assert process.wait(timeout=120) == 0
 
 
 def test_without_redis_publishing_is_quick_and_silent(settings: Any, caplog: pytest.LogCaptureFixture):

@@ -15,7 +15,7 @@ def pieces_of(tokenizer, ids, how):
     detokenizer = Detokenizer(tokenizer)
     if how == "generic":
         # The path of tokenizers that are not Rust's.
-        detokenizer._stream = None
+        detokenizer._rust = None
     return [*(detokenizer.step(token) for token in ids), detokenizer.flush()]
 
 

@@ -74,7 +74,7 @@ async def ask(client, endpoint, prompt, **request):
 
 
 async def test_events_come_in_order_and_add_up(client, engine):
-    text, tokens, events = await ask(client, engine, PROMPTS[0])
+    _, tokens, events = await ask(client, engine, PROMPTS[0])
     assert [type(event) for event in events[:2]] == [Accepted, FirstToken]
     assert all(isinstance(event, Delta) for event in events[2:-1])
     finished = events[-1]
@@ -263,7 +263,12 @@ async def test_heartbeats_count(client, engine):
 
 @pytest.mark.parametrize(
     ("family", "options"),
-    [*((family, {}) for family in FAMILIES), ("qwen3", {"bits": 4}), ("qwen3", {"bits": 8}), ("llama", "byte fallback")],
+    [
+        *((family, {}) for family in FAMILIES),
+        ("qwen3", {"bits": 4}),
+        ("qwen3", {"bits": 8}),
+        ("llama", "byte fallback"),
+    ],
     ids=str,
 )
 async def test_families_batch_and_agree_with_mlx_lm(client, folder, tmp_path, family, options):

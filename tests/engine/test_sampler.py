@@ -83,7 +83,12 @@ def test_top_p_counts_what_top_k_left():
 
 def test_equal_seeds_draw_equally_alone_and_in_company():
     logits = logits_of(8)
-    kinds = [dict(), dict(temperature=0.9), dict(temperature=0.9, top_p=0.95, top_k=20), dict(temperature=2, min_p=0.01)]
+    kinds = [
+        dict(),
+        dict(temperature=0.9),
+        dict(temperature=0.9, top_p=0.95, top_k=20),
+        dict(temperature=2, min_p=0.01),
+    ]
     company = [row(str(i), position=i, seed=i, **kinds[i % 4]) for i in range(8)]
     together = draw(company, logits)
     assert together == [draw([each], logits[i : i + 1])[0] for i, each in enumerate(company)]

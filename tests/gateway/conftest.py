@@ -26,7 +26,7 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory, djang
 @pytest.fixture
 async def gateway(transactional_db: None) -> AsyncIterator[LocalGateway]:
     def prepare() -> tuple[str, str]:
-        user = do_create_user("gwen", acting_user=None, password="correct horse")
+        user = do_create_user("gwen", acting_user=None, password=None)
         model = Model.objects.create(name="scripted", source="builtin:scripted", aliases=["alias", "team/scripted"])
         deployment = Deployment.objects.create(model=model, host=socket.gethostname())
         Engine.objects.create(deployment=deployment, endpoint=endpoint_of(deployment), state=Engine.State.READY)

@@ -1,6 +1,7 @@
 """The application in the tests' own process, with a real database and a scripted engine."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +11,16 @@ from accounts.models import UsageRecord
 from atelier.asgi import application
 from tests.gateway.asgi_driver import Exchange, ask
 from tests.gateway.scripted_engine import Script, ScriptedEngine
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Waits for `condition`, a function or a coroutine function, to say something true."""
+    async with asyncio.timeout(seconds):
+        while True:
+            said = condition()
+            if await said if asyncio.iscoroutine(said) else said:
+                return
+            await asyncio.sleep(0.01)
 
 
 class LocalGateway:
@@ -31,6 +42,9 @@ class LocalGateway:
     async def engine(self, script: Script, **options: Any) -> AsyncIterator[ScriptedEngine]:
         async with ScriptedEngine(self.endpoint, script, **options) as engine:
             yield engine
+
+    async def is_ready(self) -> bool:
+        return (await self.ask("/health/ready", method="GET")).status == 200
 
     @staticmethod
     async def ledger() -> list[dict[str, Any]]:

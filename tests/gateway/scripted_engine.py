@@ -22,6 +22,8 @@ class ScriptedEngine:
         self._script = script
         self._instance = instance
         self.requests: list[Generate] = []
+        self.said = 0
+        """How many messages have left, `Ready` included."""
         self.cancelled: dict[str, asyncio.Event] = {}
         self.remembered: dict[str, Tally] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -44,9 +46,9 @@ class ScriptedEngine:
         self._context.term()
 
     def die(self) -> None:
-        """As a killed process: its connections break at once."""
+        """As a killed process: its connections break, behind what it had sent."""
         self._intake.close(linger=0)
-        self._output.close(linger=0)
+        self._output.close(linger=1000)
 
     async def _serve(self) -> None:
         while True:
@@ -72,6 +74,7 @@ class ScriptedEngine:
         while True:
             try:
                 await self._output.send_multipart([client, protocol.encode(list(events))])
+                self.said += 1
                 return
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:

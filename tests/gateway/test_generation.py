@@ -10,10 +10,10 @@ from django.conf import settings
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, UsageRecord
 from gateway import recovery, runtime, sse
 from inference.engine.protocol import Accepted, Delta, Failed, Finished, FirstToken, Tally
-from tests.gateway.local import LocalGateway
+from tests.gateway.local import LocalGateway, until
 
 CHAT = "/v1/chat/completions"
 TALLY = Tally(
@@ -120,7 +120,10 @@ async def test_plain_completions_are_openais_too(gateway: LocalGateway, stream: 
     if stream:
         *data, done = answer.events
         assert done == "[DONE]"
-        text = "".join(Completion.model_validate(item).choices[0].text for item in data)
+        # OpenAI's own chunks have a null finish_reason too, which its type does not know: the SDK doesn't validate.
+        chunks = [Completion.construct(**item) for item in data]
+        assert [chunk.choices[0].finish_reason for chunk in chunks][-2:] == [None, "stop"]
+        text = "".join(chunk.choices[0].text for chunk in chunks)
     else:
         completion = Completion.model_validate(answer.json, strict=True)
         assert completion.usage is not None and completion.usage.completion_tokens == 3
@@ -166,48 +169,54 @@ async def test_a_refusal_of_the_engine_is_an_http_error(
 
 @with_streams
 async def test_a_failure_half_way_is_an_error_and_charged(gateway: LocalGateway, stream: bool) -> None:
+    go_on = asyncio.Event()
+
     async def fail(engine: Any, request: Any) -> Any:
         yield Accepted(request.id, 7)
         yield [FirstToken(request.id, 1.0, 3.0), Delta(request.id, "Hello", 2)]
+        await go_on.wait()
         yield Failed(request.id, "engine_error", "Broken.")
 
-    async with gateway.engine(fail):
-        answer = await gateway.ask(CHAT, body=body(stream=stream))
+    async with gateway.engine(fail), gateway.exchange(CHAT, body=body(stream=stream)) as exchange:
+        if stream:
+            await exchange.until(lambda: b"Hello" in exchange.body)
+        go_on.set()
+        await exchange.finish()
         await only(gateway, outcome="engine_error", prompt_tokens=7, completion_tokens=2)
-    error = answer.events[-1]["error"] if stream else answer.error
-    assert answer.status == (200 if stream else 500)
+    error = exchange.events[-1]["error"] if stream else exchange.error
+    assert exchange.status == (200 if stream else 500)
     assert error["code"] == "engine_error"
-    assert b"[DONE]" not in answer.body
+    assert b"[DONE]" not in exchange.body
 
 
 @with_streams
 async def test_an_engine_that_dies_is_an_error_and_what_came_is_charged(gateway: LocalGateway, stream: bool) -> None:
-    async def die(engine: Any, request: Any) -> Any:
-        yield Accepted(request.id, 7)
-        yield [FirstToken(request.id, 1.0, 3.0), Delta(request.id, "Hello", 2)]
-        await asyncio.sleep(0.1)
+    async with gateway.engine(never_hears) as engine, gateway.exchange(CHAT, body=body(stream=stream)) as exchange:
+        await exchange.until(lambda: b"Hello" in exchange.body) if stream else await until(lambda: engine.said == 3)
         engine.die()
-
-    async with gateway.engine(die):
-        answer = await gateway.ask(CHAT, body=body(stream=stream))
+        await exchange.finish()
     await only(gateway, outcome="engine_error", prompt_tokens=7, completion_tokens=2)
-    error = answer.events[-1]["error"] if stream else answer.error
-    assert answer.status == (200 if stream else 500)
+    error = exchange.events[-1]["error"] if stream else exchange.error
+    assert exchange.status == (200 if stream else 500)
     assert (error["type"], error["code"]) == ("server_error", "engine_error")
-    assert b"[DONE]" not in answer.body
+    assert b"[DONE]" not in exchange.body
 
 
 async def test_an_engine_that_dies_before_the_first_token_is_a_500_for_a_stream_too(gateway: LocalGateway) -> None:
-    async def die(engine: Any, request: Any) -> Any:
+    async def prefill_for_ever(engine: Any, request: Any) -> Any:
         yield Accepted(request.id, 7)
-        await asyncio.sleep(0.1)
-        engine.die()
+        await asyncio.Event().wait()
 
-    async with gateway.engine(die):
-        answer = await gateway.ask(CHAT, body=body(stream=True))
-    assert answer.status == 500
-    assert answer.error["code"] == "engine_error"
-    await only(gateway, outcome="engine_error", prompt_tokens=7, completion_tokens=0)
+    async with (
+        gateway.engine(prefill_for_ever) as engine,
+        gateway.exchange(CHAT, body=body(stream=True)) as exchange,
+    ):
+        await until(lambda: bool(engine.requests))
+        engine.die()
+        await exchange.finish()
+    assert exchange.status == 500
+    assert exchange.error["code"] == "engine_error"
+    await only(gateway, outcome="engine_error", completion_tokens=0)
 
 
 @with_streams
@@ -217,8 +226,7 @@ async def test_a_disconnect_stops_the_engine_and_charges_its_count(gateway: Loca
             if stream:
                 await exchange.until(lambda: b"Hello" in exchange.body)
             else:
-                while not engine.requests:
-                    await asyncio.sleep(0.01)
+                await until(lambda: bool(engine.requests))
             exchange.disconnect()
             await exchange.finish()
         assert engine.cancelled[engine.requests[0].id].is_set()
@@ -244,8 +252,7 @@ async def test_the_time_limit_ends_a_request_and_charges_it(
     async with gateway.engine(answers):
         await gateway.ask(CHAT, body=body())  # connected, so that the limit below is spent on generating
     async with gateway.engine(begins_and_waits, instance="instance-2"):
-        while (await gateway.ask("/health/ready", method="GET")).status != 200:
-            await asyncio.sleep(0.05)
+        await until(gateway.is_ready)
         monkeypatch.setattr(settings, "REQUEST_TIMEOUT_SECONDS", 0.5)
         answer = await gateway.ask(CHAT, body=body(stream=stream))
     row = (await gateway.ledger())[-1]
@@ -270,8 +277,7 @@ async def test_without_an_engine_a_request_is_told_to_come_back(
 
 async def test_a_request_waits_for_an_engine_that_starts(gateway: LocalGateway) -> None:
     async with gateway.exchange(CHAT, body=body()) as exchange:
-        while not await gateway.ledger():
-            await asyncio.sleep(0.01)
+        await until(gateway.ledger)
         async with gateway.engine(answers):
             await exchange.finish()
     assert exchange.status == 200
@@ -352,12 +358,9 @@ async def test_a_former_lifes_rows_are_settled_or_marked(gateway: LocalGateway) 
             await second.until(lambda: b"Hello" in second.body)
         known, unknown = [row["request_id"] for row in await gateway.ledger()]
 
-        def reopen() -> None:
-            from accounts.models import UsageRecord
-
-            UsageRecord.objects.update(state="running", outcome="", ended_at=None, completion_tokens=0)
-
-        await sync_to_async(reopen)()
+        await sync_to_async(UsageRecord.objects.update)(
+            state="running", outcome="", ended_at=None, prompt_tokens=0, cached_tokens=0, completion_tokens=0
+        )
         engine.remembered = {known: TALLY}
         left = [recovery.RunningRecord(known, "scripted"), recovery.RunningRecord(unknown, "scripted")]
         await recovery.settle_former_life(runtime.current(), left)

@@ -20,8 +20,8 @@ from inference.builtin.vision.cases import draw_size
 from inference.builtin.vision.drawing import draw_picture, draw_style
 from inference.builtin.vision.scenes import COLOURS, SHAPES, Scene, draw_scene, is_held_out
 
-PICTURES = 16  # a step
-_EASY_STEPS = 500  # one thing a picture, so that shapes come apart before they come in numbers
+PICTURES = 32  # a step
+_EASY_STEPS = 600  # one thing a picture, so that shapes come apart before they come in numbers
 
 
 class Sight(nn.Module):  # type: ignore[misc]  # mlx is untyped
@@ -40,12 +40,13 @@ class Sight(nn.Module):  # type: ignore[misc]  # mlx is untyped
 
 
 def sight_batch(image_processor: Any, seed: int, step: int) -> tuple[mx.array, mx.array, mx.array, mx.array]:
-    """Pixels [patches, values], grids [pictures, 3] and the labels of every token: shapes and colours [tokens]."""
+    """Pictures of one size: pixels [patches, values], grids [pictures, 3] and every token's labels, shapes [tokens] and
+    colours [tokens]."""
     rng = random.Random(f"sight:{seed}:{step}")
+    width, height = draw_size(rng)
     pictures: list[Image.Image] = []
     scenes: list[Scene] = []
     while len(scenes) < PICTURES:
-        width, height = draw_size(rng)
         scene = draw_scene(rng, 1 if step < _EASY_STEPS else rng.randint(1, 3), aspect=width / height)
         if not is_held_out(scene.key):
             scenes.append(scene)

@@ -22,7 +22,7 @@ class Detokenizer:
         self._tokenizer = tokenizer
         rust = getattr(tokenizer, "backend_tokenizer", None)
         self._rust = rust if isinstance(rust, Tokenizer) else None
-        self._stream = DecodeStream(skip_special_tokens=True) if self._rust else None
+        self._stream = DecodeStream(skip_special_tokens=True)
         self._whole: list[int] = []
         """The tokens of the last piece: context for the next one."""
         self._held: list[int] = []
@@ -31,8 +31,8 @@ class Detokenizer:
     def step(self, token: int) -> str:
         """The text that this token completes; empty while a character is still in the making."""
         self._held.append(token)
-        if self._stream is not None:
-            piece = self._rust_step(token)
+        if self._rust is not None:
+            piece = self._rust_step(self._rust, token)
         else:
             piece = self._window()
             if piece.endswith(REPLACEMENT):
@@ -47,9 +47,9 @@ class Detokenizer:
         self._whole, self._held = [], []
         return piece
 
-    def _rust_step(self, token: int) -> str:
+    def _rust_step(self, tokenizer: Tokenizer, token: int) -> str:
         try:
-            return self._stream.step(self._rust, token) or ""  # type: ignore[union-attr]
+            return self._stream.step(tokenizer, token) or ""
         except Exception:
             # Bytes that are no UTF-8 can change how the tokens before them decode; the stream then gives up for good
             # ("Invalid prefix encountered"). A new one goes on from here.

@@ -1,5 +1,6 @@
 from typing import Any
 
+from celery.beat import EmbeddedService
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
@@ -12,10 +13,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         watch_parent()
+        # Celery's own --beat is a process, which outlives a worker that is killed and then rings twice.
+        EmbeddedService(app, thread=True, schedule_filename=str(settings.DATA_DIR / "beat-schedule")).start()
         app.start(
             [
-                "--quiet", "worker", "--beat", "--schedule", str(settings.DATA_DIR / "beat-schedule"),
-                "--pool", "threads", "--concurrency", "2", "--loglevel", "WARNING",
+                "--quiet", "worker", "--pool", "threads", "--concurrency", "2", "--loglevel", "WARNING",
                 # One host, one worker: nothing to gossip with.
                 "--without-gossip", "--without-mingle", "--without-heartbeat",
             ]

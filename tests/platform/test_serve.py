@@ -1,0 +1,155 @@
+"""`serve` as an operator meets it: first start, second start, mistakes, and the way down."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+import pytest
+
+from inference.sources import BUILTIN_FOLDER
+from tests.support.server import ROOT, Server, free_port
+from tests.support.streams import Stream, body, endless
+
+MANAGE = str(ROOT / "manage.py")
+
+
+def serve(data_dir, *arguments, **environment):
+    """What `serve` says when it refuses, and its exit code."""
+    done = subprocess.run(
+        [sys.executable, MANAGE, "serve", *arguments],
+        env={**os.environ, "ATELIER_DATA_DIR": str(data_dir), **environment},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A server that the test may stop or harm."""
+    with Server(tmp_path / "data") as server:
+        yield server
+
+
+def test_the_first_start_shows_password_and_key_once(own):
+    assert own.key.startswith("sk-atelier-") and own.password
+    assert own.output.count(own.key) == 1 and own.output.count(own.password) == 1
+    with own.client() as client:
+        assert client.get("/v1/models").status_code == 200
+    for file in own.data_dir.rglob("*"):
+        if file.is_file() and not file.name.startswith("serve-"):
+            assert own.key.encode() not in file.read_bytes(), f"the key is stored in {file}"
+    key = own.key
+    own.stop()
+    own.start()
+    assert "sk-atelier-" not in own.output and "password" not in own.output
+    own.key = key
+    with own.client() as client:
+        assert client.get("/v1/models").status_code == 200, "the key of the first start still works"
+
+
+def test_the_admin_lets_the_first_user_in(own):
+    with httpx.Client(base_url=own.base_url, follow_redirects=True) as browser:
+        page = browser.get("/admin/")
+        form = {
+            "username": "admin",
+            "password": own.password,
+            "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+            "next": "/admin/",
+        }
+        page = browser.post("/admin/login/", data=form, headers={"referer": str(page.url)})
+        assert page.status_code == 200 and "Log out" in page.text
+        style = browser.get("/static/unfold/css/styles.css")
+        assert style.status_code == 200 and "css" in style.headers["content-type"]
+
+
+def test_what_it_stores_is_for_its_owner_only(own):
+    assert stat.S_IMODE(own.data_dir.stat().st_mode) == 0o700 or own.data_dir.stat().st_uid == os.getuid()
+    assert stat.S_IMODE((own.data_dir / "secret_key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((own.data_dir / "run").stat().st_mode) == 0o700
+
+
+def test_sigterm_lets_streams_finish_and_leaves_nothing_behind(own):
+    children = own.children()
+    assert len(children) >= 3
+    stream = Stream(own, endless(max_tokens=400))
+    assert stream.started.wait(20)
+    own.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    with own.client() as client:
+        refused = client.post("/v1/chat/completions", json=body())
+        assert refused.status_code == 503 and refused.json()["error"]["code"] == "draining"
+    stream.join(30)
+    assert stream.seen[-1] == "[DONE]" and stream.error is None
+    assert own.process.wait(30) == 0
+    assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert [row["outcome"] for row in own.ledger()] == ["length"]
+
+
+def test_a_killed_supervisor_takes_its_children_with_it(own):
+    children = own.children()
+    own.process.kill()
+    own.process.wait()
+    gone, alive = psutil.wait_procs(children, timeout=15)
+    assert not alive, alive
+    assert len(gone) >= 3
+
+
+def test_one_folder_one_supervisor(own):
+    code, said = serve(own.data_dir, "--port", str(free_port()))
+    assert code != 0
+    assert "running already" in said and "ATELIER_DATA_DIR" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["/no/such/model"], "no such folder"),
+        (["builtin:nobody"], "atelier-tiny"),
+        (["not a model!"], "no such folder"),
+        (["--port", "99999"], "--port"),
+        (["--host", "203.0.113.77"], "--host"),
+    ],
+)
+def test_mistakes_are_named_before_anything_starts(tmp_path, arguments, says):
+    code, said = serve(tmp_path, *arguments)
+    assert code != 0 and says in said and "Traceback" not in said
+
+
+def test_a_taken_port_is_named(own, tmp_path):
+    code, said = serve(tmp_path / "other", "--port", str(own.port))
+    assert code != 0 and str(own.port) in said and "ATELIER_PORT" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ATELIER_PORT", "eighty"), ("ATELIER_DEBUG", "maybe"), ("ATELIER_TIMEOUT", "-1")]
+)
+def test_a_wrong_setting_is_named(tmp_path, name, value):
+    code, said = serve(tmp_path, **{name: value})
+    assert code != 0 and name in said and value in said and "Traceback" not in said
+
+
+def test_a_model_from_a_folder_is_known_by_path_and_name(tmp_path):
+    folder = tmp_path / "my-model"
+    shutil.copytree(BUILTIN_FOLDER / "atelier-tiny", folder)
+    with Server(tmp_path / "data", str(folder), "atelier-tiny") as server, server.client() as client:
+        listed = client.get("/v1/models").json()["data"]
+        assert [model["id"] for model in listed] == ["my-model", "atelier-tiny"]
+        for name in ("my-model", str(folder), "default", "atelier-tiny"):
+            answer = client.post("/v1/chat/completions", json=body("Hello", stream=False, model=name))
+            assert answer.status_code == 200, name
+            assert answer.json()["model"] == ("atelier-tiny" if name == "atelier-tiny" else "my-model")
+
+
+def test_a_data_folder_with_a_long_path_has_its_sockets_elsewhere(tmp_path):
+    """A Unix socket's path ends at 103 bytes."""
+    folder = tmp_path / ("long" * 12) / ("longer" * 12)
+    with Server(folder) as server, server.client() as client:
+        answer = client.post("/v1/chat/completions", json=body("Hello", stream=False))
+        assert answer.status_code == 200
+        assert not (folder / "run").exists()

@@ -1,0 +1,68 @@
+"""Streamed answers as bytes on a wire: what a client really sees, broken connections included."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from tests.support.server import Server
+
+LONG = "Count from 1 to 50."
+
+
+def body(text: str = LONG, **fields: Any) -> dict[str, Any]:
+    """A streamed greedy chat request."""
+    message = {"role": "user", "content": text}
+    return {"model": "default", "messages": [message], "temperature": 0, "stream": True, **fields}
+
+
+def endless(**fields: Any) -> dict[str, Any]:
+    """One that goes on until max_tokens: the end-of-turn tokens are banned."""
+    return body(logit_bias={"0": -100, "2": -100}, **fields)
+
+
+def events(lines: Iterator[str]) -> Iterator[Any]:
+    """The data of each server-sent event; "[DONE]" as it is."""
+    for line in lines:
+        if line.startswith("data: "):
+            data = line.removeprefix("data: ")
+            yield data if data == "[DONE]" else json.loads(data)
+
+
+class Stream(threading.Thread):
+    """One stream in a thread: `seen` are its events so far, `started` is set by the first text."""
+
+    def __init__(self, server: Server, request: dict[str, Any]):
+        super().__init__(daemon=True)
+        self._server = server
+        self._request = request
+        self.seen: list[Any] = []
+        self.started = threading.Event()
+        self.status = 0
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with (
+                self._server.client() as client,
+                client.stream("POST", "/v1/chat/completions", json=self._request) as response,
+            ):
+                self.status = response.status_code
+                for event in events(response.iter_lines()):
+                    self.seen.append(event)
+                    if text_of([event]):
+                        self.started.set()
+        except httpx.HTTPError as error:
+            self.error = error
+
+    @property
+    def text(self) -> str:
+        return text_of(self.seen)
+
+
+def text_of(seen: list[Any]) -> str:
+    choices = [event["choices"] for event in seen if isinstance(event, dict) and event.get("choices")]
+    return "".join(choice[0]["delta"].get("content") or "" for choice in choices)
