@@ -10,13 +10,13 @@ from django.utils import timezone
 from accounts import ledger
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
 def clear_sessions() -> None:
     """Deletes the sessions that have expired."""
     call_command("clearsessions")
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
 def interrupt_abandoned() -> int:
     """Closes rows that nobody will close any more: their gateway has not come back under its name.
 

@@ -34,7 +34,7 @@ def parse_source(given: str) -> Source:
     if name in builtin_names():
         return Source(name, BUILTIN_PREFIX + name)
     folder = Path(given).expanduser()
-    if folder.is_dir():
+    if given and folder.is_dir():
         _check_folder(folder, given)
         folder = folder.resolve()
         aliases = tuple(dict.fromkeys(alias for alias in (given, str(folder)) if alias != folder.name))

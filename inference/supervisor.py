@@ -33,6 +33,7 @@ class Watch:
 
     stall_seconds: float
     steps: int = -1
+    working: bool = False
     moved_at: float = field(default_factory=monotonic)
     heard_at: float = field(default_factory=monotonic)
 
@@ -40,11 +41,12 @@ class Watch:
         """Why the engine counts as wedged now, or None. `stats` is the newest heartbeat, each one seen once."""
         if stats is not None:
             self.heard_at = now
-            if stats.steps != self.steps or stats.running + stats.waiting == 0:
+            self.working = stats.running + stats.waiting > 0
+            if stats.steps != self.steps or not self.working:
                 self.steps, self.moved_at = stats.steps, now
         if now - self.heard_at > max(SILENCE_SECONDS, self.stall_seconds):
             return f"no heartbeat for {now - self.heard_at:.0f} s"
-        if now - self.moved_at > self.stall_seconds:
+        if self.working and now - self.moved_at > self.stall_seconds:
             return f"work is waiting, but no step has ended for {now - self.moved_at:.0f} s"
         return None
 

@@ -14,7 +14,7 @@ LONGEST_QUOTE = 120
 
 
 class ApiError(Exception):
-    """What `/v1` answers instead of a result. `type` and `code` are those of the table in docs/api.md."""
+    """What `/v1` answers instead of a result: OpenAI's four keys, and headers such as `retry-after`."""
 
     def __init__(
         self,

@@ -38,17 +38,25 @@ async def remembered(gateway: Runtime, model: str, ids: list[str]) -> dict[str, 
 
 def close_rows(ids: list[str], tallies: dict[str, Tally]) -> None:
     for request_id in ids:
-        if (tally := tallies.get(request_id)) is None:
-            ledger.interrupt(request_id)
-            continue
-        ledger.settle(
-            request_id,
-            outcome="interrupted",
-            prompt_tokens=tally.prompt_tokens,
-            cached_tokens=min(tally.cached_tokens, tally.prompt_tokens),
-            completion_tokens=tally.completion_tokens,
-            queue_ms=tally.queue_ms,
-            ttft_ms=None,
-            duration_ms=tally.queue_ms + tally.prefill_ms + tally.decode_ms,
-            engine_seconds=tally.engine_seconds,
-        )
+        try:
+            close_row(request_id, tallies.get(request_id))
+        except Exception as error:
+            # One row that can't be closed must not keep the others open.
+            logger.error("%s could not be closed: %s", request_id, type(error).__name__)
+
+
+def close_row(request_id: str, tally: Tally | None) -> None:
+    if tally is None:
+        ledger.interrupt(request_id)
+        return
+    ledger.settle(
+        request_id,
+        outcome="interrupted",
+        prompt_tokens=tally.prompt_tokens,
+        cached_tokens=min(tally.cached_tokens, tally.prompt_tokens),
+        completion_tokens=tally.completion_tokens,
+        queue_ms=tally.queue_ms,
+        ttft_ms=None,
+        duration_ms=tally.queue_ms + tally.prefill_ms + tally.decode_ms,
+        engine_seconds=tally.engine_seconds,
+    )

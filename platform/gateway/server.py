@@ -106,10 +106,12 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne has no types
 
     async def _end(self) -> None:
         gateway = runtime.current()
-        await gateway.requests.drain(settings.DRAIN_SECONDS, self._hurry)
-        await asyncio.sleep(FLUSH_SECONDS)
-        await gateway.close()
-        reactor.stop()
+        try:
+            await gateway.requests.drain(settings.DRAIN_SECONDS, self._hurry)
+            await asyncio.sleep(FLUSH_SECONDS)
+            await gateway.close()
+        finally:
+            reactor.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = twisted_loop.create_task(work)

@@ -15,14 +15,6 @@ from accounts.services import IssuedKey, do_add_member, do_create_team, do_creat
 from tests.accounts.admin_pages import open_record, signed_in
 
 
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings: None) -> None:
-    """A file instead of SQLite's shared memory: there, threads do not wait for each other's locks but fail."""
-    if connections["default"].vendor == "sqlite":
-        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-        connections["default"].settings_dict["TEST"]["NAME"] = name
-
-
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: Any) -> None:
     """The real hasher takes half a second by design, for each of a hundred users."""

@@ -148,10 +148,13 @@ def test_what_does_not_finish_in_time_is_cancelled_and_settled(server: Server, h
 
 
 def test_a_killed_gateway_closes_its_rows_when_it_comes_back(server: Server) -> None:
-    with gateway(server, "phoenix") as process, process.client() as client:
-        with client.stream("POST", CHAT, json=ENDLESS) as answer:
-            begin(answer)
-            process.kill()
+    with (
+        gateway(server, "phoenix") as process,
+        process.client() as client,
+        client.stream("POST", CHAT, json=ENDLESS) as answer,
+    ):
+        begin(answer)
+        process.kill()
     [row] = rows_of(server, "phoenix")
     assert row["state"] == "running"
     with gateway(server, "phoenix"):

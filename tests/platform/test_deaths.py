@@ -127,9 +127,7 @@ def test_closing_the_connection_stops_the_generation(mortal):
     seen = []
     with (
         mortal.client() as client,
-        client.stream(
-            "POST", "/v1/chat/completions", json=body(logit_bias=only("5"), max_tokens=3000)
-        ) as response,
+        client.stream("POST", "/v1/chat/completions", json=body(logit_bias=only("5"), max_tokens=3000)) as response,
     ):
         for line in response.iter_lines():
             if line.startswith("data: {"):

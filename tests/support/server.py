@@ -1,5 +1,6 @@
 """A whole Atelier (supervisor, gateway, engines, worker) in a data folder of its own."""
 
+import contextlib
 import os
 import re
 import signal
@@ -14,6 +15,8 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg
+import psycopg.rows
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
@@ -129,10 +132,14 @@ class Server:
         return httpx.Client(base_url=self.base_url, headers=headers, timeout=60, **options)
 
     def ledger(self) -> list[dict[str, Any]]:
-        """All usage records, oldest first, straight from the SQLite file."""
-        with sqlite3.connect(f"file:{self.data_dir / 'atelier.sqlite3'}?mode=ro", uri=True) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute("select * from accounts_usagerecord order by id")]
+        """All usage records, oldest first, straight from the database."""
+        query = "select * from accounts_usagerecord order by id"
+        if url := self.environment.get("DATABASE_URL"):
+            with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
+                return connection.execute(query).fetchall()
+        with contextlib.closing(sqlite3.connect(f"file:{self.data_dir / 'atelier.sqlite3'}?mode=ro", uri=True)) as file:
+            file.row_factory = sqlite3.Row
+            return [dict(row) for row in file.execute(query)]
 
     def settled(self, before: int, count: int, *, seconds: float = 10) -> list[dict[str, Any]]:
         """The `count` records after the first `before`, once none of them is running any more."""

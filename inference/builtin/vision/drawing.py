@@ -20,8 +20,8 @@ _SMOOTH = 3  # drawn this many times larger, then reduced
 @dataclass(frozen=True)
 class Style:
     """How one picture is drawn. `width`, `height` in pixels; `noise` a standard deviation in levels of 255; `jpeg` a
-    quality or 0 for none; `tilt` in degrees; `outline` the rim's share of the size, 0 for none; `hollow` leaves the
-    inside empty; `shade` brightens the background from top to bottom by so many levels."""
+    quality or 0 for none; `tilt` in degrees; `outline` the rim's share of the size, 0 for none; `shade`
+    brightens the background from top to bottom by so many levels."""
 
     width: int
     height: int
@@ -32,7 +32,6 @@ class Style:
     tilt: float = 0.0
     squeeze: float = 1.0
     outline: float = 0.0
-    hollow: bool = False
     shade: float = 0.0
     seed: int = 0
 
@@ -46,10 +45,9 @@ def draw_style(rng: random.Random, width: int, height: int) -> Style:
         noise=rng.uniform(1, 14) if rng.random() < 0.35 else 0.0,
         jpeg=rng.randint(45, 95) if rng.random() < 0.4 else 0,
         blur=rng.uniform(0.3, 0.9) if rng.random() < 0.12 else 0.0,
-        tilt=rng.uniform(-12, 12) if rng.random() < 0.35 else 0.0,
+        tilt=rng.uniform(-9, 9) if rng.random() < 0.3 else 0.0,
         squeeze=rng.uniform(0.92, 1.08) if rng.random() < 0.4 else 1.0,
         outline=rng.uniform(0.05, 0.12) if rng.random() < 0.15 else 0.0,
-        hollow=rng.random() < 0.06,
         shade=rng.uniform(-25, 25) if rng.random() < 0.2 else 0.0,
         seed=rng.getrandbits(32),
     )
@@ -62,20 +60,16 @@ def draw_picture(scene: Scene, style: Style) -> Image.Image:
     image = Image.new("RGB", (width, height), scene.background_rgb)
     pen = ImageDraw.Draw(image)
     for thing in scene.things:
-        _draw_thing(pen, thing, scene, style, width, height)
+        _draw_thing(pen, thing, style, width, height)
     if scale > 1:
         image = image.resize((style.width, style.height), Image.Resampling.BOX)
     return _wear(image, style)
 
 
-def _draw_thing(pen: ImageDraw.ImageDraw, thing: Thing, scene: Scene, style: Style, width: int, height: int) -> None:
+def _draw_thing(pen: ImageDraw.ImageDraw, thing: Thing, style: Style, width: int, height: int) -> None:
     radius = thing.size * min(width, height)
     centre = (thing.x * width, thing.y * height)
     points = _turn(_OUTLINES[thing.shape](), style.tilt)
-    inner = 0.0
-    if style.hollow:
-        # An empty shape must stay visible at the smallest sizes: a rim of at least two pixels of the finished picture.
-        inner = 1 - max(0.3, 2.2 * (width / style.width) / radius)
 
     def fill(share: float, rgb: tuple[int, int, int]) -> None:
         (x, y), down = centre, radius * share
@@ -86,9 +80,7 @@ def _draw_thing(pen: ImageDraw.ImageDraw, thing: Thing, scene: Scene, style: Sty
             pen.ellipse((x - across, y - down, x + across, y + down), fill=rgb)
 
     fill(1.0, thing.rgb)
-    if inner > 0.25:
-        fill(inner, scene.background_rgb)
-    elif style.outline:
+    if style.outline:
         fill(1.0, (60, 60, 60))
         fill(1 - style.outline, thing.rgb)
 
@@ -139,15 +131,10 @@ def _cross() -> list[Point]:
     return [_turn([point], 90.0 * turn)[0] for turn in range(4) for point in quarter]
 
 
-def _diamond() -> list[Point]:
-    return [(0.0, -1.0), (0.72, 0.0), (0.0, 1.0), (-0.72, 0.0)]
-
-
 _OUTLINES: dict[str, Callable[[], list[Point]]] = {
     "circle": _circle,
     "square": _square,
     "triangle": _triangle,
     "star": _star,
     "cross": _cross,
-    "diamond": _diamond,
 }

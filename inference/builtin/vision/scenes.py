@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
+SHAPES = ("circle", "square", "triangle", "star", "cross")
 
 # Anchors of each colour (sRGB); a drawn colour lies between two of them, give or take a little.
 COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
@@ -106,7 +106,7 @@ def draw_scene(rng: random.Random, count: int, *, aspect: float = 1.0) -> Scene:
     """A scene of `count` things (0 to 3) that do not touch and lie wholly inside."""
     background = rng.choice(tuple(BACKGROUNDS))
     rgb = _clip([channel + rng.uniform(-6, 6) for channel in BACKGROUNDS[background]])
-    sizes = {0: (0.0, 0.0), 1: (0.16, 0.42), 2: (0.13, 0.24), 3: (0.12, 0.19)}[count]
+    sizes = {0: (0.0, 0.0), 1: (0.18, 0.44), 2: (0.14, 0.25), 3: (0.13, 0.2)}[count]
     scene = Scene((), background, rgb, aspect)
     while True:
         placed = _arrange(rng, [draw_thing(rng, rgb, sizes) for _ in range(count)], aspect)

@@ -1,0 +1,81 @@
+"""Which models are served, and by which names."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from accounts.events import Hub
+from inference.models import Deployment, Engine, Model
+from inference.registry import Registry, names_of, read_models
+from inference.services import do_deploy_models, do_record_engine
+from inference.sources import Source
+
+ONE = Source("one", "/models/one", ("./one", "/models/one"))
+TWO = Source("org/two", "org/two")
+
+
+@pytest.mark.django_db
+def test_deploying_is_a_wish_for_exactly_these():
+    do_deploy_models([ONE, TWO], host="studio")
+    do_deploy_models([ONE], host="other")
+    do_deploy_models([TWO], host="studio")
+    wished = Deployment.objects.values_list("host", "model__name")
+    assert sorted(wished) == [("other", "one"), ("studio", "org/two")]
+    assert Model.objects.count() == 2, "a model that is not served now is still known"
+
+
+@pytest.mark.django_db
+def test_the_order_of_the_command_is_kept_and_the_first_is_the_default():
+    do_deploy_models([ONE, TWO], host="studio")
+    do_deploy_models([TWO, ONE], host="studio")
+    models = read_models()
+    assert [model.name for model in models] == ["org/two", "one"]
+    names = names_of(models)
+    assert names["default"].name == "org/two"
+    assert names["./one"] is names["/models/one"] is names["one"]
+
+
+@pytest.mark.django_db
+def test_two_models_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="both be called one"):
+        do_deploy_models([ONE, Source("one", "/elsewhere/one")], host="studio")
+    assert not Deployment.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_folder_that_moved_is_the_same_model():
+    do_deploy_models([ONE], host="studio")
+    do_deploy_models([Source("one", "/moved/one")], host="studio")
+    assert Model.objects.get().source == "/moved/one"
+
+
+@pytest.mark.django_db
+def test_a_models_own_name_wins_over_anothers_alias():
+    do_deploy_models([Source("a", "/x/a", ("b",)), Source("b", "/x/b")], host="studio")
+    assert names_of(read_models())["b"].source == "/x/b"
+
+
+@pytest.mark.django_db
+def test_what_the_supervisor_saw():
+    (deployment,) = do_deploy_models([ONE], host="studio")
+    assert (read_models()[0].state, read_models()[0].context_length) == ("starting", None)
+    do_record_engine(deployment, state=Engine.State.READY, pid=1, context_length=2048)
+    (model,) = read_models()
+    assert (model.state, model.context_length) == ("ready", 2048)
+    assert model.endpoint == deployment.engine.endpoint
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_change_reaches_the_registry_by_event(settings, tmp_path_factory):
+    settings.SOCKET_DIR = tmp_path_factory.mktemp("run")
+    with Hub():
+        registry = Registry()
+        watching = asyncio.create_task(registry.watch())
+        assert await registry.resolve("one") is None
+        await asyncio.sleep(0.3)
+        await sync_to_async(do_deploy_models)([ONE], host="studio")
+        async with asyncio.timeout(3):
+            while await registry.resolve("one") is None:
+                await asyncio.sleep(0.02)
+        watching.cancel()
