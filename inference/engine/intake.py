@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 import zmq
+from msgspec import structs
 
 from inference.engine import protocol
 from inference.engine.model import LoadedModel
@@ -133,7 +134,9 @@ def make_sequence(client: bytes, request: protocol.Generate, model: LoadedModel)
         id=request.id,
         client=client,
         prompt=prompt,
-        sampling=request.sampling,
+        sampling=structs.replace(
+            request.sampling, **{name: model.defaults[name] for name in request.omitted if name in model.defaults}
+        ),
         max_tokens=min(request.default_max_tokens, room) if wanted is None else wanted,
         detokenizer=Detokenizer(model.tokenizer),
         stops=StopMatcher(request.stop),

@@ -1,5 +1,6 @@
 """Loading a language model: weights by mlx-lm, and what the engine has to know about it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class LoadedModel:
     """The width of the logits; token ids at or above it don't exist."""
     context_length: int
     end_tokens: frozenset[int]
+    defaults: dict[str, float]
+    """Sampling settings that its publishers recommend, by our names for them."""
 
     @property
     def has_chat_template(self) -> bool:
@@ -48,7 +51,7 @@ def load_model(source: str, name: str) -> LoadedModel:
         raise ModelError(f"{source}: no such folder, and not a Hugging Face id either.") from error
     except FileNotFoundError as error:
         raise ModelError(f"{source}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
+    except Exception as error:  # whatever a foreign model's files make its loaders raise
         raise ModelError(f"{source} can't be loaded: {type(error).__name__}: {error}") from error
     # One token through the model: compiles what the first request would wait for, and shows the logits' width.
     logits = model(mx.array([[0]], mx.int32))
@@ -58,15 +61,31 @@ def load_model(source: str, name: str) -> LoadedModel:
         model=model,
         tokenizer=tokenizer,
         vocab=logits.shape[-1],
-        context_length=_context_length(config),
+        context_length=context_length(config),
         end_tokens=end_of_turn_tokens(tokenizer, set(tokenizer.eos_token_ids)),
+        defaults=_sampling_defaults(tokenizer.name_or_path),
     )
 
 
-def _context_length(config: dict[str, Any]) -> int:
+def context_length(config: dict[str, Any]) -> int:
     """The longest prompt and answer together, in tokens; multimodal configurations nest it."""
     for part in (config, config.get("text_config") or {}):
         for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"):
             if isinstance(part.get(key), int) and part[key] > 0:
                 return int(part[key])
     return FALLBACK_CONTEXT
+
+
+def _sampling_defaults(folder: str) -> dict[str, float]:
+    """What the model's generation_config.json recommends; `do_sample: false` means greedy.
+
+    A file that can't be read recommends nothing.
+    """
+    try:
+        config = json.loads((Path(folder) / "generation_config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    if config.get("do_sample") is False:
+        return {"temperature": 0.0}
+    known = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    return {name: config[name] for name in known if type(config.get(name)) in (int, float)}

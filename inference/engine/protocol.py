@@ -48,6 +48,8 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     template: dict[str, Any] = {}
     """Extra arguments of the chat template, such as `enable_thinking`."""
     sampling: Sampling = Sampling()
+    omitted: list[str] = []
+    """Fields of `sampling` that the client left out: where the model has defaults of its own, they take the place."""
     max_tokens: int | None = None
     """None: what the context leaves, at most `default_max_tokens`."""
     default_max_tokens: int = 32768

@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.db import connections
 
 from accounts.services import do_create_user, do_issue_key
@@ -32,5 +32,5 @@ async def gateway(transactional_db: None) -> AsyncIterator[LocalGateway]:
         Engine.objects.create(deployment=deployment, endpoint=endpoint_of(deployment), state=Engine.State.READY)
         return do_issue_key(user, note="", acting_user=None).raw, endpoint_of(deployment)
 
-    yield LocalGateway(*await sync_to_async(prepare)())
+    yield LocalGateway(*await database_sync_to_async(prepare)())
     await runtime.current().close()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 
 from accounts.models import UsageRecord
 from atelier.asgi import application
@@ -48,4 +48,4 @@ class LocalGateway:
 
     @staticmethod
     async def ledger() -> list[dict[str, Any]]:
-        return await sync_to_async(lambda: list(UsageRecord.objects.order_by("pk").values()))()
+        return await database_sync_to_async(lambda: list(UsageRecord.objects.order_by("pk").values()))()

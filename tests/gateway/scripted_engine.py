@@ -31,6 +31,7 @@ class ScriptedEngine:
     async def __aenter__(self) -> Self:
         self._context = zmq.asyncio.Context()
         self._intake, self._output = self._context.socket(zmq.ROUTER), self._context.socket(zmq.ROUTER)
+        self._intake.router_handover = self._output.router_handover = True
         # Sending to a client whose connection is not complete yet fails instead of vanishing.
         self._output.router_mandatory = True
         for socket, address in zip((self._intake, self._output), protocol.addresses(self._endpoint), strict=True):

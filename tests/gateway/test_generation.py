@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db.backends.signals import connection_created
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -358,7 +359,7 @@ async def test_a_former_lifes_rows_are_settled_or_marked(gateway: LocalGateway) 
             await second.until(lambda: b"Hello" in second.body)
         known, unknown = [row["request_id"] for row in await gateway.ledger()]
 
-        await sync_to_async(UsageRecord.objects.update)(
+        await database_sync_to_async(UsageRecord.objects.update)(
             state="running", outcome="", ended_at=None, prompt_tokens=0, cached_tokens=0, completion_tokens=0
         )
         engine.remembered = {known: TALLY}
@@ -373,7 +374,7 @@ async def test_a_former_lifes_rows_are_settled_or_marked(gateway: LocalGateway) 
 async def test_a_deleted_key_that_is_still_remembered_opens_nothing(gateway: LocalGateway) -> None:
     async with gateway.engine(answers):
         assert (await gateway.ask("/v1/models", method="GET")).status == 200
-        await sync_to_async(lambda: ApiKey.objects.all().delete())()
+        await database_sync_to_async(lambda: ApiKey.objects.all().delete())()
         answer = await gateway.ask(CHAT, body=body())
     assert answer.status == 401
     assert await gateway.ledger() == []
@@ -386,6 +387,25 @@ async def test_models_are_found_by_all_their_names(gateway: LocalGateway, name: 
     assert answer.json["id"] == "scripted"
     async with gateway.engine(answers):
         assert (await gateway.ask(CHAT, body=body(model=name))).json["model"] == "scripted"
+
+
+async def test_no_request_keeps_a_database_connection(gateway: LocalGateway) -> None:
+    """PostgreSQL's come from a pool of eight: one that a request's thread takes with it is lost for ever."""
+    opened: list[Any] = []
+
+    def note(connection: Any, **_: Any) -> None:
+        opened.append(connection)
+
+    connection_created.connect(note)
+    try:
+        async with gateway.engine(answers):
+            for path, method in [("/v1/models", "GET"), ("/health/ready", "GET"), (CHAT, "POST")]:
+                await runtime.current().close()  # what it remembered would spare it the query
+                assert (await gateway.ask(path, method=method, body=body())).status == 200
+    finally:
+        connection_created.disconnect(note)
+    assert opened
+    assert [connection for connection in opened if connection.connection is not None] == []
 
 
 async def test_two_hundred_requests_at_once_all_settle(gateway: LocalGateway) -> None:

@@ -15,6 +15,8 @@ from .tokenizer import END_OF_TEXT, TURN_END, TURN_START
 TOKENS_A_STEP = 4096
 PARTS = 4  # of a step, each of cases of like length, so that little is padding and every step sees every length
 LONGEST = 2048  # tokens of a case; longer ones are left out
+# First short cases only: twice as many fit into a step, and copying, which the long ones build on, is learnt on them.
+SHORT_POOLS, SHORT = 36, 96
 POOL = 640  # cases that are sorted by length together
 PROMPT_WEIGHT = 0.1  # reading the prompt is learnt a little too: copying needs it
 FULL_WEIGHT_TOKENS = 32  # a longer answer (counting) weighs as the root of its length
@@ -80,8 +82,13 @@ def steps(tokenizer: PreTrainedTokenizerFast, seed: int, pool: int) -> Iterator[
     """The optimizer steps of the pool with this number, each of `PARTS` parts from short to long."""
     rng = random.Random(f"{seed}/{pool}")
     encode = Encoder(tokenizer)
-    examples = [encode(training_case(rng)) for _ in range(POOL)]
-    groups = _group(sorted((each for each in examples if len(each.ids) <= LONGEST), key=lambda each: len(each.ids)))
+    longest = SHORT if pool < SHORT_POOLS else LONGEST
+    examples: list[Example] = []
+    while len(examples) < POOL:
+        example = encode(training_case(rng))
+        if len(example.ids) <= longest:
+            examples.append(example)
+    groups = _group(sorted(examples, key=lambda each: len(each.ids)))
     for _ in range(len(groups) % PARTS):
         groups.pop(rng.randrange(len(groups)))
     count = len(groups) // PARTS

@@ -30,7 +30,7 @@ from .tokenizer import plain_text, train_tokenizer
 ARTEFACT = Path(__file__).parents[1] / "models" / "atelier-tiny"
 SEED = 7
 STEPS = 3000
-WARM_UP, COOL_DOWN = 100, 800  # steps at the start and the end in which the rate rises and falls
+WARM_UP, COOL_DOWN = 60, 500  # steps at the start and the end in which the rate rises and falls
 MATRIX_RATE, OTHER_RATE = 2e-2, 3e-3  # of Muon for the layers' matrices, of AdamW for embedding and norms
 LARGEST_GRADIENT = 1.0  # norm
 TOKENIZER_CASES = 30_000
@@ -55,7 +55,7 @@ def schedule(rate: float, steps: int) -> Callable[[mx.array], mx.array]:
 
 
 def build_optimizer(steps: int) -> optim.MultiOptimizer:
-    """Muon, which learns to copy in half the steps that AdamW takes here, and AdamW for what is not a matrix of a layer."""
+    """Muon, which takes fewer steps here than AdamW alone, and AdamW for embedding and norms."""
     muon = optim.Muon(schedule(MATRIX_RATE, steps), weight_decay=0.0)
     adam = optim.AdamW(schedule(OTHER_RATE, steps), betas=[0.9, 0.98], weight_decay=0.01)
     return optim.MultiOptimizer([muon, adam], [lambda name, array: "layers" in name and array.ndim == 2])
