@@ -1,7 +1,7 @@
 """The wire: what HTTP clients send and get. Imports inference and accounts; never mlx, mlx-lm or transformers.
 
-guard     the ASGI wrapper that nothing escapes: request id, hosts, limits, disconnects, errors, headers
-endpoint  the consumers' base: methods, keys, JSON answers, streams
-schemas/  request bodies of each dialect, adapted to one internal `Ask`
-generation  the life of a request: model, ledger row, engine, settle
+A request passes through `guard` (ids, hosts, limits, disconnects, errors), `routing`, an `endpoint` (method, key), a
+dialect's module that makes an `ask` of its body (`chat`, `completions`), and `generation`, which opens its ledger row,
+has the engine work on it and settles it. The dialect words the answer; `sse` speaks the stream. `runtime` holds what
+the requests of a process share, `server` is that process.
 """

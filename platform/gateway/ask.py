@@ -10,7 +10,7 @@ from gateway import errors
 from inference.engine import protocol
 
 DEFAULT_TEMPERATURE = 1.0
-"""OpenAI's: a client that leaves it out expects sampling."""
+"""OpenAI's: a client that leaves it out expects sampling. (A model's own default comes before it.)"""
 MOST_STOPS = 4
 LARGEST = 2**31 - 1
 
@@ -83,6 +83,12 @@ class GenerationFields(Struct, kw_only=True):
             seed=random.getrandbits(32) if self.seed is None else fold(self.seed),
             logit_bias={token_id(key): bias for key, bias in (self.logit_bias or {}).items()},
         )
+
+    def omitted(self) -> list[str]:
+        """The sampling fields that the client left to us, and we to the model, should it have defaults of its own."""
+        names = [name for name in protocol.Sampling.__struct_fields__ if getattr(self, name) is None]
+        # A top_p of 0 has said what the temperature is.
+        return [name for name in names if not (name == "temperature" and self.top_p == 0)]
 
     def stops(self) -> list[str]:
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []

@@ -91,6 +91,7 @@ class ChatCompletions(GenerationEndpoint):
                 messages=[template_message(message, at) for at, message in enumerate(request.messages)],
                 template={} if request.enable_thinking is None else {"enable_thinking": request.enable_thinking},
                 sampling=request.sampling(),
+                omitted=request.omitted(),
                 max_tokens=max_tokens(request),
                 default_max_tokens=settings.DEFAULT_MAX_TOKENS,
                 stop=request.stops(),

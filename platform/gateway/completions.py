@@ -46,6 +46,7 @@ class Completions(GenerationEndpoint):
                 text=text,
                 tokens=tokens,
                 sampling=request.sampling(),
+                omitted=request.omitted(),
                 max_tokens=request.max_tokens,
                 default_max_tokens=settings.DEFAULT_MAX_TOKENS,
                 stop=request.stops(),

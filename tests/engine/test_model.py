@@ -49,7 +49,7 @@ def test_every_configured_end_token_counts(folder):
     ("content", "expected"),
     [
         ({"do_sample": False, "temperature": 0.7}, {"temperature": 0.0}),
-        ({"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20}, {"temperature": 0.6, "top_p": 0.95, "top_k": 20}),
+        ({"do_sample": True, "temperature": 0.6, "top_k": 20}, {"temperature": 0.6, "top_k": 20}),
         ({"temperature": "hot", "top_p": None, "top_k": True}, {}),
         ({}, {}),
     ],

@@ -199,9 +199,18 @@ def test_sampling_reaches_the_engine() -> None:
     assert ask.prompt.stop == ["END"]
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0}, {"temperature": 1, "top_p": 0}])
+def test_the_engine_learns_what_was_left_out() -> None:
+    everything = set(protocol.Sampling.__struct_fields__)
+    assert set(chat()[0].prompt.omitted) == set(completion()[0].prompt.omitted) == everything
+    said, _ = chat(temperature=1, top_k=0, top_p=None, seed=3)
+    assert set(said.prompt.omitted) == everything - {"temperature", "top_k", "seed"}
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 0}, {"temperature": 1, "top_p": 0}, {"top_p": 0}])
 def test_no_randomness_is_greedy(fields: dict[str, Any]) -> None:
-    assert chat(**fields)[0].prompt.sampling.temperature == 0.0
+    prompt = chat(**fields)[0].prompt
+    assert prompt.sampling.temperature == 0.0
+    assert "temperature" not in prompt.omitted
 
 
 def test_seeds_fold_into_32_bits_and_differ_without_one() -> None:

@@ -9,13 +9,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.support.server import free_port
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skips the test for lack of a Debian package; fails it where everything must be there, as in CI."""
     if os.environ.get("ATELIER_TEST_EVERYTHING"):
         pytest.fail(f"{what} is missing")
@@ -39,15 +40,19 @@ def redis_server() -> Iterator[str]:
             process.wait(10)
 
 
+def postgresql_programs() -> Path:
+    """The folder of `initdb` and `postgres`, which Debian keeps off the PATH."""
+    on_path = shutil.which("postgres")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + ([Path(on_path).parent] if on_path else [])
+    if not found:
+        missing("postgresql")
+    return found[-1]
+
+
 @contextlib.contextmanager
 def postgresql_server() -> Iterator[str]:
     """The URL of an empty database."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
-        Path(path).parent for path in [shutil.which("postgres")] if path
-    ]
-    if not found:
-        missing("postgresql")
-    programs = found[-1]
+    programs = postgresql_programs()
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"

@@ -11,17 +11,20 @@ import numpy as np
 from mlx_vlm.utils import prepare_inputs
 
 from inference.builtin.vision.cases import Case
+from inference.builtin.vision.sight import token_labels
 from inference.builtin.vision.tokenizer import TURN_END, TURN_START
 
 
 @dataclass(frozen=True)
 class Batch:
     """`input_ids` [rows, length] int32, padded on the right; `weights` [rows, length - 1] float32 is 1 where the next
-    token belongs to an answer (its end of turn included); `media` the keyword arguments with pixels and grids."""
+    token belongs to an answer (its end of turn included); `media` the keyword arguments with pixels and grids;
+    `labels` [tokens of all pictures, 2] what covers each of them (see sight.py), None for clips."""
 
     input_ids: mx.array
     weights: mx.array
     media: dict[str, mx.array]
+    labels: mx.array | None
 
 
 def make_batch(processor: Any, cases: Sequence[Case]) -> Batch:
@@ -40,7 +43,13 @@ def make_batch(processor: Any, cases: Sequence[Case]) -> Batch:
         for name in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
         if inputs.get(name) is not None
     }
-    return Batch(mx.array(ids.astype(np.int32)), mx.array(spoken[:, 1:].astype(np.float32)), media)
+    labels = None
+    if pictures:
+        scenes = [scene for case in cases for scene in case.scenes]
+        labels = mx.array(
+            token_labels(scenes, np.array(inputs["image_grid_thw"]), processor.image_processor.merge_size)
+        )
+    return Batch(mx.array(ids.astype(np.int32)), mx.array(spoken[:, 1:].astype(np.float32)), media, labels)
 
 
 def _answers(row: np.ndarray, tokenizer: Any) -> np.ndarray:

@@ -23,12 +23,14 @@ _PLAIN_QUESTIONS = ("What colour is it?", "What colour is this?", "What colour i
 
 @dataclass(frozen=True)
 class Case:
-    """One dialogue. `pictures` and `clip` (frames in order) belong to its first question; `fps` is the clip's rate."""
+    """One dialogue. `pictures`, which show `scenes`, and `clip` (frames in order) belong to its first question; `fps`
+    is the clip's rate."""
 
     skill: str
     key: str
     turns: tuple[Turn, ...]
     pictures: tuple[Image.Image, ...] = ()
+    scenes: tuple[Scene, ...] = ()
     clip: tuple[Image.Image, ...] = ()
     fps: float = 2.0
     system: str | None = None
@@ -92,7 +94,7 @@ def _make_single(rng: random.Random, skill: str, held_out: bool, size: tuple[int
     if not turns or (held_out and len(turns) != len(wanted)):
         return None
     varied = tuple((vary(rng, question), answer) for question, answer in turns)
-    return Case(skill, scene.key, varied, (draw_picture(scene, draw_style(rng, width, height)),))
+    return Case(skill, scene.key, varied, (draw_picture(scene, draw_style(rng, width, height)),), (scene,))
 
 
 def _make_plain(rng: random.Random, width: int, height: int) -> Case:
@@ -101,7 +103,7 @@ def _make_plain(rng: random.Random, width: int, height: int) -> Case:
     scene = Scene((), "plain", draw_rgb(rng, colour), width / height)
     question = rng.choice(_PLAIN_QUESTIONS)
     picture = draw_picture(scene, draw_style(rng, width, height))
-    return Case("colour", f"plain.{colour}", ((vary(rng, question), colour),), (picture,))
+    return Case("colour", f"plain.{colour}", ((vary(rng, question), colour),), (picture,), (scene,))
 
 
 def _make_comparison(rng: random.Random, skill: str, held_out: bool, size: tuple[int, int] | None) -> Case | None:
@@ -125,7 +127,8 @@ def _make_comparison(rng: random.Random, skill: str, held_out: bool, size: tuple
     if not held_out and rng.random() < 0.6:
         turns.append(ask_comparison(rng, first, second))
     pictures = [draw_picture(scene, draw_style(rng, *wide)) for scene, wide in zip(scenes, sizes, strict=True)]
-    return Case(skill, key, tuple((vary(rng, question), answer) for question, answer in turns), tuple(pictures))
+    varied = tuple((vary(rng, question), answer) for question, answer in turns)
+    return Case(skill, key, varied, tuple(pictures), tuple(scenes))
 
 
 def _make_clip(rng: random.Random, skill: str, held_out: bool, size: tuple[int, int] | None) -> Case | None:

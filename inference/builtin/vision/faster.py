@@ -1,4 +1,4 @@
-"""Two parts of mlx-vlm's vision tower that training swaps for equal ones, because on a CPU they cost most of a step."""
+"""What training swaps into mlx-vlm's vision tower: equal parts that are faster on a CPU, and a memory of its output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_vlm.models.qwen3_vl.vision import Attention
+from mlx_vlm.models.qwen3_vl.vision import Attention, VisionModel
 
 _STEEPNESS = math.sqrt(8 / math.pi)
 
@@ -43,8 +43,24 @@ class EvenAttention(Attention):  # type: ignore[misc]  # mlx is untyped
         return projected
 
 
+class RememberingTower(VisionModel):  # type: ignore[misc]  # mlx is untyped
+    """A tower whose last output can be asked for: the model calls it deep inside and keeps nothing."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        tokens, deepstack = super().__call__(*args, **kwargs)
+        self._last = tokens  # the underscore keeps it out of the parameters
+        return tokens, deepstack
+
+
+def last_tokens(tower: Any) -> mx.array:
+    """[tokens, width]: what a quickened tower returned last."""
+    tokens: mx.array = tower._last
+    return tokens
+
+
 def quicken(tower: Any) -> None:
-    """Swap both into a vision tower, in place; its weights and their names stay."""
+    """Swap all of them into a vision tower, in place; its weights and their names stay."""
+    tower.__class__ = RememberingTower
     for block in tower.blocks:
         block.mlp.act_fn = QuickGELU()
         block.attn.__class__ = EvenAttention

@@ -26,24 +26,38 @@ PICTURES = 32  # a step
 _WIDENING_STEPS = 500  # from one large thing in the middle to one of any size anywhere
 
 
-class Sight(nn.Module):  # type: ignore[misc]  # mlx is untyped
-    """The tower and the head that reads its tokens; training it trains the tower in place."""
+class Heads(nn.Module):  # type: ignore[misc]  # mlx is untyped
+    """What reads shape and colour off the tower's tokens of so many values."""
 
-    def __init__(self, tower: Any, width: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.tower = tower
         self.shape_head = nn.Linear(width, len(SHAPES) + 1)
         self.colour_head = nn.Linear(width, len(COLOURS) + 1)
 
-    def __call__(self, pixels: mx.array, grids: mx.array) -> tuple[mx.array, mx.array]:
-        """Logits [tokens, shapes + 1] and [tokens, colours + 1], the last class meaning nothing there."""
-        tokens, _ = self.tower(pixels, grids)
-        return self.shape_head(tokens), self.colour_head(tokens)
+    def loss(self, tokens: mx.array, labels: mx.array) -> mx.array:
+        """Mean cross entropy of both labels over all tokens, those with something on them counting three times.
+
+        `tokens` [tokens, width] float32, `labels` [tokens, 2] int32 as of `token_labels`.
+        """
+        shapes, colours = labels[:, 0], labels[:, 1]
+        weights = mx.where(shapes < len(SHAPES), 3.0, 1.0)
+        losses = nn.losses.cross_entropy(self.shape_head(tokens), shapes)
+        losses = losses + nn.losses.cross_entropy(self.colour_head(tokens), colours)
+        mean: mx.array = (losses * weights).sum() / weights.sum()
+        return mean
 
 
-def sight_batch(image_processor: Any, seed: int, step: int) -> tuple[mx.array, mx.array, mx.array, mx.array]:
-    """Pictures of one size: pixels [patches, values], grids [pictures, 3] and every token's labels, shapes [tokens] and
-    colours [tokens]."""
+class Sight(nn.Module):  # type: ignore[misc]  # mlx is untyped
+    """The tower with its heads; training it trains both in place."""
+
+    def __init__(self, tower: Any, heads: Heads) -> None:
+        super().__init__()
+        self.tower = tower
+        self.heads = heads
+
+
+def sight_batch(image_processor: Any, seed: int, step: int) -> tuple[mx.array, mx.array, mx.array]:
+    """Pictures of one size: pixels [patches, values], grids [pictures, 3] and every token's labels [tokens, 2]."""
     rng = random.Random(f"sight:{seed}:{step}")
     width, height = draw_size(rng) if step >= _WIDENING_STEPS else (96, 96)
     pictures: list[Image.Image] = []
@@ -59,19 +73,20 @@ def sight_batch(image_processor: Any, seed: int, step: int) -> tuple[mx.array, m
             pictures.append(draw_picture(scene, draw_style(rng, width, height)))
     seen = image_processor(images=pictures)
     grids = seen["image_grid_thw"]
-    labels = np.concatenate(
-        [_labels(scene, grid[1:] // image_processor.merge_size) for scene, grid in zip(scenes, grids, strict=True)]
-    )
-    return mx.array(seen["pixel_values"]), mx.array(grids), mx.array(labels[:, 0]), mx.array(labels[:, 1])
+    labels = token_labels(scenes, grids, image_processor.merge_size)
+    return mx.array(seen["pixel_values"]), mx.array(grids), mx.array(labels)
 
 
-def sight_loss(sight: Sight, pixels: mx.array, grids: mx.array, shapes: mx.array, colours: mx.array) -> mx.array:
-    """Mean cross entropy of both labels over all tokens, those with something on them counting three times."""
-    shape_logits, colour_logits = sight(pixels, grids)
-    weights = mx.where(shapes < len(SHAPES), 3.0, 1.0)
-    losses = nn.losses.cross_entropy(shape_logits, shapes) + nn.losses.cross_entropy(colour_logits, colours)
-    mean: mx.array = (losses * weights).sum() / weights.sum()
-    return mean
+def sight_loss(sight: Sight, pixels: mx.array, grids: mx.array, labels: mx.array) -> mx.array:
+    """The loss of the first lesson; arguments as `sight_batch` makes them."""
+    tokens, _ = sight.tower(pixels, grids)
+    return sight.heads.loss(tokens, labels)
+
+
+def token_labels(scenes: Sequence[Scene], grids: np.ndarray, merge: int) -> np.ndarray:
+    """[tokens of all pictures, 2] int32: the index of shape and colour of what covers each token, or the number of
+    shapes and of colours where nothing does. `grids` [pictures, 3] counts patches, `merge`² of them make a token."""
+    return np.concatenate([_labels(scene, grid[1:] // merge) for scene, grid in zip(scenes, grids, strict=True)])
 
 
 def _gathered(scene: Scene, spread: float) -> Scene:

@@ -20,10 +20,10 @@ from mlx_vlm.utils import load_processor
 from inference.builtin.vision.architecture import FOLDER, model_config, write_folder
 from inference.builtin.vision.batches import Batch, make_batch
 from inference.builtin.vision.cases import Case, draw_size, make_case
-from inference.builtin.vision.faster import quicken
+from inference.builtin.vision.faster import last_tokens, quicken
 from inference.builtin.vision.lessons import Lesson, save_weights, teach
 from inference.builtin.vision.openblas import ensure_openblas
-from inference.builtin.vision.sight import Sight, sight_batch, sight_loss
+from inference.builtin.vision.sight import Heads, Sight, sight_batch, sight_loss
 from inference.builtin.vision.tokenizer import train_tokenizer
 
 _ROWS, _CLIP_ROWS = 16, 10
@@ -42,12 +42,23 @@ def draw_cases(seed: int, step: int) -> list[Case]:
     return [make_case(rng, skill, held_out=False, size=size) for skill in ["colour", *skills[1:]]]
 
 
-def answer_loss(model: Any, batch: Batch) -> mx.array:
-    """Mean cross entropy over the tokens of the answers, in nats."""
-    logits = model(batch.input_ids, **batch.media).logits[:, :-1]
+class Pupil(nn.Module):  # type: ignore[misc]  # mlx is untyped
+    """The whole model and, so that it does not unlearn to see, the heads of the first lesson."""
+
+    def __init__(self, model: Any, heads: Heads) -> None:
+        super().__init__()
+        self.model = model
+        self.heads = heads
+
+
+def answer_loss(pupil: Pupil, batch: Batch) -> mx.array:
+    """Mean cross entropy over the tokens of the answers, in nats, and for pictures half the first lesson's loss."""
+    logits = pupil.model(batch.input_ids, **batch.media).logits[:, :-1]
     losses = nn.losses.cross_entropy(logits, batch.input_ids[:, 1:])
-    mean: mx.array = (losses * batch.weights).sum() / batch.weights.sum()
-    return mean
+    loss: mx.array = (losses * batch.weights).sum() / batch.weights.sum()
+    if batch.labels is not None:
+        loss = loss + 0.5 * pupil.heads.loss(last_tokens(pupil.model.vision_tower), batch.labels)
+    return loss
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -74,8 +85,9 @@ def train(arguments: argparse.Namespace) -> None:
         batch=lambda step: (make_batch(processor, draw_cases(seed, step)),),
         loss=answer_loss,
     )
-    teach(Sight(model.vision_tower, config.text_config.hidden_size), seeing, arguments.work)
-    teach(model, answering, arguments.work)
+    heads = Heads(config.text_config.hidden_size)
+    teach(Sight(model.vision_tower, heads), seeing, arguments.work)
+    teach(Pupil(model, heads), answering, arguments.work)
     save_weights(model, output / "model.safetensors")
 
 
