@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 
 from accounts.events import subscribe
 from inference.models import Deployment, Engine
@@ -43,7 +43,7 @@ class Registry:
         async with self._reading:
             if monotonic() - self._read_at > MAX_AGE_SECONDS:
                 read_at, changes = monotonic(), self._changes
-                self._models = await sync_to_async(read_models)()
+                self._models = await database_sync_to_async(read_models)()
                 self._names = names_of(self._models)
                 # What changed while we read may have been read or not: the next request reads again.
                 self._read_at = read_at if changes == self._changes else float("-inf")

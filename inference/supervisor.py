@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from time import monotonic
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from accounts.events import subscribe
@@ -121,7 +121,7 @@ class EngineKeeper:
                 return
 
     async def _record(self, **observed: object) -> None:
-        await sync_to_async(do_record_engine)(self.deployment, **observed)
+        await database_sync_to_async(do_record_engine)(self.deployment, **observed)
 
 
 class EngineSupervisor:
@@ -139,7 +139,7 @@ class EngineSupervisor:
             await self.reconcile()
 
     async def reconcile(self) -> None:
-        wanted = {deployment.pk: deployment for deployment in await sync_to_async(self._deployments)()}
+        wanted = {deployment.pk: deployment for deployment in await database_sync_to_async(self._deployments)()}
         for pk in self._keepers.keys() - wanted.keys():
             await self._keepers.pop(pk).stop()
         for pk in wanted.keys() - self._keepers.keys():

@@ -6,6 +6,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import TabularInline
@@ -14,6 +15,9 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from accounts import services
 from accounts.admin.base import Admin, acting_user
 from accounts.models import ApiKey, Membership, Team, User
+
+# Who may do what is a matter of roles in teams; a page of Django's own groups would change it without an audit row.
+admin.site.unregister(Group)
 
 PRIVILEGES = ["is_staff", "is_superuser", "groups", "user_permissions"]
 

@@ -23,7 +23,6 @@ class Endpoint(AsyncHttpConsumer):  # type: ignore[misc]  # channels has no type
     """Raises ApiError for the guard to answer. To be run under it only."""
 
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
-    principal: Principal | None = None
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         # Channels closes old connections here, in a thread, for each piece of a body. Ours are closed by whoever uses

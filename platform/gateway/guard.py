@@ -21,6 +21,9 @@ from gateway.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
+LONGEST_NUMBER = 18
+"""Digits of a Content-Length; Python refuses to read thousands of them."""
+
 Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -157,7 +160,7 @@ def refusal(scope: Scope, gateway: "runtime.Runtime") -> ApiError | None:
     if gateway.requests.draining and not scope["path"].startswith("/health"):
         return errors.draining()
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    if length.isdigit() and int(length) > settings.MAX_BODY_BYTES:
+    if length.isdigit() and (len(length) > LONGEST_NUMBER or int(length) > settings.MAX_BODY_BYTES):
         return errors.request_too_large(settings.MAX_BODY_BYTES)
     return None
 

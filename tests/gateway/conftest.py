@@ -6,21 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from channels.db import database_sync_to_async
-from django.db import connections
 
 from accounts.services import do_create_user, do_issue_key
 from gateway import runtime
 from inference.models import Deployment, Engine, Model
 from inference.services import endpoint_of
 from tests.gateway.local import LocalGateway
-
-
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings: None) -> None:
-    """A file instead of SQLite's shared memory: there, threads do not wait for each other's locks but fail."""
-    if connections["default"].vendor == "sqlite":
-        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-        connections["default"].settings_dict["TEST"]["NAME"] = name
 
 
 @pytest.fixture

@@ -116,7 +116,8 @@ async def test_too_large_a_body_is_refused_counted_or_announced(monkeypatch: pyt
     monkeypatch.setattr(settings, "MAX_BODY_BYTES", 100)
     counted = await ask(Guard(echo), "POST", "/v1/x", body=b"x" * 101, pieces=5)
     announced = await ask(Guard(fine), "POST", "/v1/x", headers={"content-length": "101"})
-    for answer in (counted, announced):
+    absurd = await ask(Guard(fine), "POST", "/v1/x", headers={"content-length": "9" * 5000})
+    for answer in (counted, announced, absurd):
         assert answer.status == 413
         assert answer.error["code"] == "request_too_large"
         assert answer.error["type"] == "invalid_request_error"

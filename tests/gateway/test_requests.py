@@ -173,10 +173,16 @@ def test_nulls_and_neutral_values_are_defaults() -> None:
         top_logprobs=None, parallel_tool_calls=True, modalities=["text"], audio=None, store=False, service_tier="auto",
         metadata={"a": "b"}, user="me", stop=None, temperature=None, top_p=None, logit_bias=None, stream=None,
         stream_options=None, max_tokens=None, max_completion_tokens=None, reasoning_effort=None,
-        enable_thinking=None, top_k=-1, min_p=0, repetition_penalty=1, include_diagnostics=False, xtc_probability=0,
+        enable_thinking=None, top_k=None, min_p=None, repetition_penalty=None, include_diagnostics=False,
+        xtc_probability=0,
     )  # fmt: skip
     assert said == plain
     assert context.ignored == []
+
+
+def test_values_that_change_nothing_are_what_the_engine_gets_for_none() -> None:
+    said, _ = chat(seed=1, temperature=1, top_p=1, top_k=-1, min_p=0, repetition_penalty=1, logit_bias={})
+    assert said.prompt.sampling == chat(seed=1)[0].prompt.sampling
 
 
 def test_defaults_are_openais() -> None:

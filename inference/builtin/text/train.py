@@ -7,6 +7,7 @@ Checkpoints and the log go to --work; the artefact is written at every checkpoin
 """
 
 import argparse
+import functools
 import json
 import random
 import time
@@ -76,6 +77,7 @@ class Trainer:
         self.tokenizer = build_tokenizer(seed)
         self.model = new_model(seed)
         self.optimizer = build_optimizer(steps)
+        self.streams = [mx.new_stream(mx.cpu) for _ in range(2)]
         self.loss_and_gradient = nn.value_and_grad(self.model, loss_of)
         self.step, self.pool, self.seconds = 0, 0, 0.0
 
@@ -99,12 +101,13 @@ class Trainer:
 
     def _update(self, parts: list[Part]) -> float:
         """One optimizer step over the sum of the parts' gradients; returns the loss."""
-        total, gradients = mx.array(0.0), None
-        for part in parts:
-            loss, gradient = self.loss_and_gradient(self.model, mx.array(part.ids), mx.array(part.weights))
-            total = total + loss
-            gradients = gradient if gradients is None else tree_map(mx.add, gradients, gradient)
-            mx.eval(total, gradients)
+        halves = []
+        for place, part in enumerate(parts):
+            # The shortest and the longest part on one stream, those between on the other: each stream is a thread.
+            with mx.stream(self.streams[place in (0, len(parts) - 1)]):
+                halves.append(self.loss_and_gradient(self.model, mx.array(part.ids), mx.array(part.weights)))
+        mx.eval(halves)
+        total, gradients = functools.reduce(lambda one, other: tree_map(mx.add, one, other), halves)
         gradients, _ = optim.clip_grad_norm(gradients, LARGEST_GRADIENT)
         self.optimizer.update(self.model, gradients)
         mx.eval(self.model.parameters(), self.optimizer.state)
