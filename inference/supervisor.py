@@ -97,25 +97,24 @@ class EngineKeeper:
                 ready = await self._client.wait_ready(self.endpoint, WATCH_SECONDS)
             except EngineUnavailable:
                 continue
+            if ready.pid != self.child.pid:
+                # The answer of a process that has just gone; its successor's will follow.
+                await asyncio.sleep(WATCH_SECONDS / 10)
+                continue
             await self._record(state=Engine.State.READY, pid=ready.pid, context_length=ready.context_length)
             self.ready.set()
-            await self._watch_steps(ready.instance)
+            await self._watch_steps(ready.pid)
 
-    async def _watch_steps(self, instance: str) -> None:
-        """Returns when this engine process is gone."""
+    async def _watch_steps(self, pid: int) -> None:
+        """Returns when this engine process is gone, killed or not. A connection that breaks is silence, too."""
         watch = Watch(settings.ENGINE_STALL_SECONDS)
         seen: Stats | None = None
-        while True:
+        while self.child.pid == pid:
             await asyncio.sleep(WATCH_SECONDS)
-            try:
-                if (await self._client.wait_ready(self.endpoint, 0.05)).instance != instance:
-                    return
-            except EngineUnavailable:
-                return
             stats = self._client.stats(self.endpoint)
             wedged = watch.observe(stats if stats is not seen else None, monotonic())
             seen = stats
-            if wedged:
+            if wedged and self.child.pid == pid:
                 log.error("%s is wedged (%s) and is killed", self.child.name, wedged)
                 self.child.kill()
                 return

@@ -7,20 +7,25 @@ from typing import Any
 
 import httpx
 
+from inference.sources import BUILTIN_FOLDER
 from tests.support.server import Server
 
-LONG = "Count from 1 to 50."
+
+def only(text: str) -> dict[str, int]:
+    """A bias that leaves the built-in model one token to say."""
+    vocabulary = json.loads((BUILTIN_FOLDER / "atelier-tiny" / "tokenizer.json").read_text())["model"]["vocab"]
+    return {str(vocabulary[text]): 100}
 
 
-def body(text: str = LONG, **fields: Any) -> dict[str, Any]:
+def body(text: str = "Hello", **fields: Any) -> dict[str, Any]:
     """A streamed greedy chat request."""
     message = {"role": "user", "content": text}
     return {"model": "default", "messages": [message], "temperature": 0, "stream": True, **fields}
 
 
 def endless(**fields: Any) -> dict[str, Any]:
-    """One that goes on until max_tokens: the end-of-turn tokens are banned."""
-    return body(logit_bias={"0": -100, "2": -100}, **fields)
+    """One that says 5, a token each, until max_tokens: the text's length is the number of tokens."""
+    return body(logit_bias=only("5"), **fields)
 
 
 def events(lines: Iterator[str]) -> Iterator[Any]:

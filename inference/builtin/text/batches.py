@@ -16,7 +16,7 @@ TOKENS_A_STEP = 4096
 PARTS = 4  # of a step, each of cases of like length, so that little is padding and every step sees every length
 LONGEST = 2048  # tokens of a case; longer ones are left out
 # First short cases only: twice as many fit into a step, and copying, which the long ones build on, is learnt on them.
-SHORT_POOLS, SHORT = 64, 96
+SHORT_POOLS, SHORT = 84, 96
 POOL = 640  # cases that are sorted by length together
 PROMPT_WEIGHT = 0.1  # reading the prompt is learnt a little too: copying needs it
 FULL_WEIGHT_TOKENS = 32  # a longer answer (counting) weighs as the root of its length
