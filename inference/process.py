@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 STEADY_SECONDS = 30.0
@@ -43,6 +43,8 @@ class Child:
     env: dict[str, str]
     on_start: Callable[[int], object] | None = None
     on_exit: Callable[[Exit], object] | None = None
+    hopeless: Collection[int] = ()
+    """Exit codes after which only patience helps: the next start waits the longest pause at once."""
     pid: int | None = None
     _process: asyncio.subprocess.Process | None = field(default=None, repr=False)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
@@ -54,7 +56,12 @@ class Child:
             await _maybe_await(self.on_exit and self.on_exit(ended))
             if self._stopping.is_set():
                 return
-            backoff = 0.0 if ended.lived > STEADY_SECONDS else min(MAX_BACKOFF_SECONDS, max(0.5, backoff * 2))
+            if ended.code in self.hopeless:
+                backoff = MAX_BACKOFF_SECONDS
+            elif ended.lived > STEADY_SECONDS:
+                backoff = 0.0
+            else:
+                backoff = min(MAX_BACKOFF_SECONDS, max(0.5, backoff * 2))
             again = f"again in {backoff:g} s" if backoff else "again at once"
             self._print(f"ended ({ended}), starting {again}")
             with contextlib.suppress(TimeoutError):

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from accounts.events import subscribe
 from inference.client import EngineClient, EngineUnavailable
-from inference.engine.protocol import Stats
+from inference.engine.protocol import LOAD_FAILED, Stats
 from inference.models import Deployment, Engine
 from inference.process import Child, Exit
 from inference.services import ENGINES_CHANGED, do_record_engine, endpoint_of
@@ -58,6 +58,10 @@ class EngineKeeper:
         self.deployment = deployment
         self.endpoint = endpoint_of(deployment)
         self.ready = asyncio.Event()
+        self.decided = asyncio.Event()
+        """Set as soon as it has been ready once, or has failed once."""
+        self.failure: str | None = None
+        """Why it is not there, in its own last words; None while it starts and serves."""
         self._client = client
         self._restarts = -1
         name = deployment.model.name
@@ -70,6 +74,7 @@ class EngineKeeper:
             env=engine_environment(),
             on_start=self._started,
             on_exit=self._exited,
+            hopeless={LOAD_FAILED},
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.child.run()), asyncio.create_task(self._watch())]
 
@@ -87,6 +92,8 @@ class EngineKeeper:
     async def _exited(self, ended: Exit) -> None:
         was_ready = self.ready.is_set()
         self.ready.clear()
+        self.failure = str(ended)
+        self.decided.set()
         stopped = self.child.stopping
         state = Engine.State.STOPPED if stopped else Engine.State.STARTING if was_ready else Engine.State.FAILED
         await self._record(state=state, pid=None, last_error="" if stopped else str(ended))
@@ -102,7 +109,9 @@ class EngineKeeper:
                 await asyncio.sleep(WATCH_SECONDS / 10)
                 continue
             await self._record(state=Engine.State.READY, pid=ready.pid, context_length=ready.context_length)
+            self.failure = None
             self.ready.set()
+            self.decided.set()
             await self._watch_steps(ready.pid)
 
     async def _watch_steps(self, pid: int) -> None:
@@ -144,11 +153,13 @@ class EngineSupervisor:
         for pk in wanted.keys() - self._keepers.keys():
             self._keepers[pk] = EngineKeeper(wanted[pk], self._client)
 
-    async def wait_ready(self) -> None:
-        """Until every engine has been ready once."""
+    async def wait_decided(self) -> dict[str, str | None]:
+        """Waits until every engine has been ready or has failed once. By model: None, or what went wrong."""
         while not self._keepers:
             await asyncio.sleep(0.05)
-        await asyncio.gather(*(keeper.ready.wait() for keeper in self._keepers.values()))
+        keepers = list(self._keepers.values())
+        await asyncio.gather(*(keeper.decided.wait() for keeper in keepers))
+        return {keeper.deployment.model.name: keeper.failure for keeper in keepers}
 
     async def stop(self) -> None:
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
@@ -166,8 +177,11 @@ def engine_environment() -> dict[str, str]:
     loaded first.
     """
     env = dict(os.environ)
-    if sys.platform == "linux" and (library := ctypes.util.find_library("openblas")):
-        env["LD_PRELOAD"] = " ".join(filter(None, [library, env.get("LD_PRELOAD")]))
+    if sys.platform == "linux":
+        if library := ctypes.util.find_library("openblas"):
+            env["LD_PRELOAD"] = " ".join(filter(None, [library, env.get("LD_PRELOAD")]))
+        else:
+            log.warning("OpenBLAS is missing: on the CPU models run up to 50 times slower. See docs/install.md.")
     # Tokenizers are called from one thread, and forking is not what we do.
     env["TOKENIZERS_PARALLELISM"] = "false"
     return env

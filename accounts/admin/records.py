@@ -32,9 +32,9 @@ class UsageRecordAdmin(AppendOnlyAdmin):
     list_select_related = ["team"]
     # Choices and small tables only: a filter by model or endpoint would look for the distinct ones in every row.
     list_filter = ["state", "outcome", "stream", "team", "user"]
-    # Exact, so that an index answers.
-    search_fields = ["request_id__exact", "model__exact"]
-    search_help_text = "A whole request id or model name."
+    # Both are answered by an index. An id that a client chose has a suffix of ours here.
+    search_fields = ["request_id__startswith", "model__exact"]
+    search_help_text = "A request id or a whole model name."
     date_hierarchy = "started_at"
 
     sortable_by = ["started_at"]

@@ -17,9 +17,6 @@ from inference.engine.model import ModelError, load_model
 from inference.engine.output import Output
 from inference.engine.scheduler import Scheduler
 
-LOAD_FAILED = 3
-"""Exit code: the model can't be loaded, and trying again won't help."""
-
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments().parse_args(argv)
@@ -28,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         model = load_model(options.model, options.name)
     except ModelError as error:
         print(error, file=sys.stderr)
-        return LOAD_FAILED
+        return protocol.LOAD_FAILED
     scheduler = Scheduler(
         max_rows=options.max_num_seqs, max_waiting=options.max_waiting, max_stall=options.max_stall_ms / 1000
     )

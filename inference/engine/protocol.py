@@ -55,7 +55,8 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     default_max_tokens: int = 32768
     stop: list[str] = []
     user: str = ""
-    """Whose turn it is in the fair queue."""
+    """The account that it is for. Fairness between accounts comes with the scheduler's; so far, first come, first
+    served."""
     priority: Literal["interactive", "api", "batch"] = "api"
     instance: str = ""
     """The engine process that this was meant for. A message that waited in a socket while an engine was restarted
@@ -172,6 +173,9 @@ class Stats(msgspec.Struct, tag=True):
 
 ClientMessage = Hello | Generate | Cancel | Reconcile
 Event = Ready | Accepted | FirstToken | Delta | Finished | Failed | Reconciled | Stats
+
+LOAD_FAILED = 3
+"""An engine's exit code: the model can't be loaded, and trying again at once won't help."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode_client_message = msgspec.msgpack.Decoder(ClientMessage).decode

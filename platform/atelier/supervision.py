@@ -13,11 +13,12 @@ from inference.process import Child
 from inference.supervisor import EngineSupervisor
 
 LOOPBACK = "127.0.0.1"
+Greeting = Callable[[dict[str, str | None]], None]
 WORKER_GRACE_SECONDS = 10.0
 
 
 class Platform:
-    """greet is called once, when every engine is ready and the gateway listens."""
+    """greet is called once, when the gateway listens and every engine is ready or has failed: see wait_decided."""
 
     def __init__(self, host: str, port: int, node: str):
         self.engines = EngineSupervisor(node)
@@ -26,7 +27,7 @@ class Platform:
         self.address = (LOOPBACK if host == "0.0.0.0" else host, port)
         self._stop = asyncio.Event()
 
-    async def run(self, greet: Callable[[], None]) -> None:
+    async def run(self, greet: Greeting) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
@@ -45,11 +46,11 @@ class Platform:
                 # One of the keepers itself failed: a bug, not a child's death. It must not go unnoticed.
                 task.result()
 
-    async def _announce(self, greet: Callable[[], None]) -> None:
-        await self.engines.wait_ready()
+    async def _announce(self, greet: Greeting) -> None:
+        engines = await self.engines.wait_decided()
         while not await self._gateway_listens():
             await asyncio.sleep(0.1)
-        greet()
+        greet(engines)
 
     async def _gateway_listens(self) -> bool:
         try:

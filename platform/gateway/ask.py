@@ -125,4 +125,7 @@ NOT_YET: Neutral = {
 }
 """Known fields of both endpoints that can't be honoured yet, and the values that ask for nothing else than we do."""
 
+VALIDATED_ONLY = {"user", "metadata"}
+"""Fields that OpenAI stores for later and that must be well-formed; nothing here reads them."""
+
 ServiceTier = Literal["auto", "default"]

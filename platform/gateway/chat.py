@@ -7,7 +7,7 @@ from django.conf import settings
 from msgspec import Meta, Struct
 
 from gateway import errors
-from gateway.ask import NOT_YET, Ask, Count, GenerationFields, Neutral, ServiceTier
+from gateway.ask import NOT_YET, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral, ServiceTier
 from gateway.body import Fields, decode, refuse_unsupported, without_effect
 from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
@@ -66,7 +66,7 @@ LATER_MESSAGE_FIELDS = ("tool_calls", "function_call", "audio")
 MEDIA_PARTS = {"image_url", "input_audio", "audio_url", "video_url", "file", "image", "video"}
 PART_FIELDS = set(Part.__struct_fields__)
 MESSAGE_FIELDS = set(Message.__struct_fields__)
-KNOWN = {*ChatRequest.__struct_fields__, *UNSUPPORTED}
+KNOWN = {*ChatRequest.__struct_fields__, *UNSUPPORTED} - VALIDATED_ONLY
 
 read_request = msgspec.json.Decoder(ChatRequest)
 read_messages = msgspec.json.Decoder(list[Fields]).decode

@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gateway import errors, sse
 from gateway.answers import Stamp, Usage, encode, usage_of
-from gateway.ask import LARGEST, NOT_YET, Ask, GenerationFields, Neutral
+from gateway.ask import LARGEST, NOT_YET, VALIDATED_ONLY, Ask, GenerationFields, Neutral
 from gateway.body import decode, refuse_unsupported, without_effect
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
@@ -26,7 +26,7 @@ UNSUPPORTED: Neutral = {
     "logprobs": (),
     "suffix": ("",),
 }
-KNOWN = {*CompletionRequest.__struct_fields__, *UNSUPPORTED}
+KNOWN = {*CompletionRequest.__struct_fields__, *UNSUPPORTED} - VALIDATED_ONLY
 
 read_request = msgspec.json.Decoder(CompletionRequest)
 

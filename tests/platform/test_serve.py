@@ -153,3 +153,20 @@ def test_a_data_folder_with_a_long_path_has_its_sockets_elsewhere(tmp_path):
         answer = client.post("/v1/chat/completions", json=body("Hello", stream=False))
         assert answer.status_code == 200
         assert not (folder / "run").exists()
+
+
+def test_a_model_that_can_not_be_loaded_is_named_and_the_others_are_served(tmp_path):
+    """The first start's password and key are shown all the same."""
+    broken = tmp_path / "broken"
+    shutil.copytree(BUILTIN_FOLDER / "atelier-tiny", broken)
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with Server(tmp_path / "data", "atelier-tiny", str(broken)) as server, server.client() as client:
+        assert "serves atelier-tiny" in server.output and "Failed   broken" in server.output
+        assert client.post("/v1/chat/completions", json=body(stream=False, max_tokens=2)).status_code == 200
+        states = {model["id"]: model["state"] for model in client.get("/v1/models").json()["data"]}
+        assert states == {"atelier-tiny": "ready", "broken": "failed"}
+
+
+def test_the_version_is_ours():
+    done = subprocess.run([sys.executable, MANAGE, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Atelier ")

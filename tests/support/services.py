@@ -43,7 +43,7 @@ def redis_server() -> Iterator[str]:
 def postgresql_programs() -> Path:
     """The folder of `initdb` and `postgres`, which Debian keeps off the PATH."""
     on_path = shutil.which("postgres")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + ([Path(on_path).parent] if on_path else [])
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or ([Path(on_path).resolve().parent] if on_path else [])
     if not found:
         missing("postgresql")
     return found[-1]

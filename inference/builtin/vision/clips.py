@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from inference.builtin.vision.questions import Turn
+from inference.builtin.vision.questions import Turn, describe
 from inference.builtin.vision.scenes import (
     COLOURS,
     SHAPES,
@@ -48,7 +48,10 @@ def draw_clip(rng: random.Random, frames: int, aspect: float) -> Clip:
 
 
 def ask_change(rng: random.Random, clip: Clip) -> Turn:
-    """What changes in the clip, mostly in general, now and then about the direction or the colour at one end."""
+    """What changes in the clip, mostly in general, now and then about the direction, one end or the colour there."""
+    if rng.random() < 0.15:
+        end, scene = rng.choice((("first", clip.scenes[0]), ("last", clip.scenes[-1])))
+        return f"What is in the {end} frame?", describe(scene.things)
     roll = rng.random()
     if clip.change in _MOVES and roll < 0.25:
         question = rng.choice(("Which way does it move?", "In which direction does it move?",
@@ -64,18 +67,25 @@ def ask_change(rng: random.Random, clip: Clip) -> Turn:
 
 
 def _tell(clip: Clip) -> str:
+    # As in comparisons, first what is seen at both ends, then the verdict.
+    first, last = (_uncapped(describe(scene.things)) for scene in (clip.scenes[0], clip.scenes[-1]))
+    return f"First {first}, then {last}: {_verdict(clip)}."
+
+
+def _verdict(clip: Clip) -> str:
     name = clip.before.name
-    article = "An" if name[0] in "aeiou" else "A"
     if clip.change == "colour":
-        return f"The {clip.before.shape} turns from {clip.before.colour} to {clip.after.colour}."
+        return f"the {clip.before.shape} turns from {clip.before.colour} to {clip.after.colour}"
     if clip.change == "shape":
-        return f"The {name} turns into a {clip.after.shape}."
+        return f"the {name} turns into a {clip.after.shape}"
     if clip.change == "nothing":
-        return "Nothing changes."
-    if clip.change == "appears":
-        return f"{article} {name} appears."
+        return "nothing changes"
     verb = f"moves {clip.change}" if clip.change in _MOVES else clip.change
-    return f"The {name} {verb}."
+    return f"the {name} {verb}"
+
+
+def _uncapped(sentence: str) -> str:
+    return (sentence[0].lower() + sentence[1:]).removesuffix(".")
 
 
 def _try_clip(rng: random.Random, change: str, frames: int, aspect: float) -> Clip | None:

@@ -99,22 +99,23 @@ def ask_comparison(rng: random.Random, first: Thing, second: Thing) -> Turn:
     if not same_shape:
         kinds += ["which shape"]
     kind = rng.choice(kinds)
+    # What is seen comes before the verdict: a small model that says yes or no first has only guessed.
+    colours, shapes = f"{first.colour} and {second.colour}: ", f"{first.shape} and {second.shape}: "
     if kind == "colour":
-        answer = f"Yes, both are {first.colour}." if same_colour else f"No, {first.colour} and {second.colour}."
-        return rng.choice(_SAME_COLOUR), answer
+        return rng.choice(_SAME_COLOUR), colours + ("yes" if same_colour else "no")
     if kind == "shape":
-        both = "crosses" if first.shape == "cross" else first.shape + "s"
-        answer = f"Yes, both are {both}." if same_shape else f"No, {first.shape} and {second.shape}."
-        return rng.choice(tuple(question.replace("colour", "shape") for question in _SAME_COLOUR)), answer
+        question = rng.choice(_SAME_COLOUR).replace("colour", "shape")
+        return question, shapes + ("yes" if same_shape else "no")
     if kind == "difference":
-        parts = [] if same_colour else [f"the colour: {first.colour} and {second.colour}"]
-        parts += [] if same_shape else [f"the shape: {first.shape} and {second.shape}"]
-        answer = ("; ".join(parts) or "nothing") + "."
-        return rng.choice(_DIFFERENCE), answer[0].upper() + answer[1:]
+        parts = ([] if same_colour else ["the colour"]) + ([] if same_shape else ["the shape"])
+        seen = describe((first, second)).removesuffix(".")
+        return rng.choice(_DIFFERENCE), f"{seen}: {' and '.join(parts) or 'nothing'}."
     asked, answer = rng.choice(((first, "the first"), (second, "the second")))
     what = asked.colour if kind == "which colour" else f"a {asked.shape}"
     shown = f"is {what}" if kind == "which colour" else f"shows {what}"
-    return rng.choice((f"Which picture {shown}?", f"Which one {shown}?", f"Which image {shown}?")), answer
+    return rng.choice((f"Which picture {shown}?", f"Which one {shown}?", f"Which image {shown}?")), (
+        colours if kind == "which colour" else shapes
+    ) + answer
 
 
 _GREETING = "Hello! Show me a picture and ask me about its colours and shapes."
@@ -147,6 +148,8 @@ def ask_without_picture(rng: random.Random) -> Turn:
 
 def describe(things: tuple[Thing, ...]) -> str:
     """'A red circle, an orange star and a blue cross.'"""
+    if not things:
+        return "Nothing."
     names = [("an " if thing.name[0] in "aeiou" else "a ") + thing.name for thing in things]
     text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     return text[0].upper() + text[1:] + "."

@@ -23,7 +23,7 @@ from inference.builtin.vision.cases import SKILLS, Case, make_case
 from inference.builtin.vision.openblas import ensure_openblas
 
 SIZES = ((64, 64), (96, 96), (128, 128), (160, 160), (320, 320), (144, 96), (80, 128))  # width, height in pixels
-LONGEST = 48  # tokens
+LONGEST = 64  # tokens
 
 
 @dataclass

@@ -27,8 +27,8 @@ from inference.builtin.vision.sight import Heads, Sight, sight_batch, sight_loss
 from inference.builtin.vision.tokenizer import train_tokenizer
 
 _ROWS, _CLIP_ROWS = 16, 10
-_CLIPS = 0.25  # of the steps
-_SHARES = {"colour": 4, "shape": 4, "describe": 3, "count": 3, "followup": 2, "compare": 4, "chat": 1}
+_CLIPS = 0.4  # of the steps
+_SHARES = {"colour": 4, "shape": 4, "describe": 3, "count": 4, "followup": 3, "compare": 6, "chat": 2}
 
 
 def draw_cases(seed: int, step: int) -> list[Case]:

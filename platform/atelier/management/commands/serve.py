@@ -53,21 +53,34 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         # Each thread and process makes connections of its own from here on.
         connection.close()
-        names = [source.name for source in sources]
-        asyncio.run(Platform(host, port, node).run(lambda: self.greet(host, port, names, first)))
-
-    def greet(self, host: str, port: int, names: list[str], first: FirstRun | None) -> None:
-        """Printed, never logged: the first password and key are shown here and nowhere else."""
-        url = f"http://{'localhost' if host in (LOOPBACK, '0.0.0.0', '::') else host}:{port}"
-        lines = ["", f"  Atelier serves {', '.join(names)}", f"  API      {url}/v1", f"  Admin    {url}/admin/"]
         if first is not None:
-            lines += [
-                f"  User     admin, password {first.password}",
-                f"  Key      {first.key}",
-                "           Both are shown only this once.",
-            ]
-        lines += [f"  Data     {settings.DATA_DIR}", "  Stop     Ctrl-C", ""]
-        self.stdout.write("\n".join(lines))
+            self.introduce(first)
+        asyncio.run(Platform(host, port, node).run(lambda engines: self.greet(host, port, engines)))
+
+    def introduce(self, first: FirstRun) -> None:
+        """Printed, never logged, and before anything can go wrong: password and key are shown here and nowhere else."""
+        self.say(
+            "Welcome to Atelier. This is shown only once:",
+            f"User     {first.username}, password {first.password}",
+            f"Key      {first.key}",
+        )
+
+    def greet(self, host: str, port: int, engines: dict[str, str | None]) -> None:
+        shown = "localhost" if host in (LOOPBACK, "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{port}"
+        served = [name for name, failure in engines.items() if failure is None]
+        failed = [f"Failed   {name}: {failure}" for name, failure in engines.items() if failure is not None]
+        self.say(
+            f"Atelier serves {', '.join(served) or 'no model yet'}",
+            *failed,
+            f"API      {url}/v1",
+            f"Admin    {url}/admin/",
+            f"Data     {settings.DATA_DIR}",
+            "Stop     Ctrl-C",
+        )
+
+    def say(self, *lines: str) -> None:
+        self.stdout.write("\n".join(["", *(f"  {line}" for line in lines), ""]))
         self.stdout.flush()
 
 

@@ -18,6 +18,7 @@ class Command(BaseCommand):
         app.start(
             [
                 "--quiet", "worker", "--pool", "threads", "--concurrency", "2", "--loglevel", "WARNING",
+                "--hostname", "atelier@%h",
                 # One host, one worker: nothing to gossip with.
                 "--without-gossip", "--without-mingle", "--without-heartbeat",
             ]
