@@ -269,6 +269,8 @@ def test_the_request_id_is_found_in_the_ledger(server: Server, http: httpx.Clien
 def test_what_is_ignored_is_said(http: httpx.Client) -> None:
     answer = http.post(CHAT, content=chat(max_tokens=1, verbosity="low", made_up=[1]))
     assert answer.headers["x-ignored-parameters"] == "verbosity, made_up"
+    answer = http.post(CHAT, content=chat(max_tokens=1, user="ada", metadata={"job": "7"}))
+    assert answer.headers["x-ignored-parameters"] == "user, metadata"
     assert "x-ignored-parameters" not in http.post(CHAT, content=chat(max_tokens=1)).headers
 
 
