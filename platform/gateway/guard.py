@@ -18,6 +18,7 @@ from django.http.request import split_domain_port, validate_host
 from gateway import errors, runtime, sse
 from gateway.context import SCOPE_KEY, RequestContext
 from gateway.errors import ApiError
+from gateway.insist import finished
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Guard:
             watcher = asyncio.ensure_future(self._watch(body, response, context, task))
             with gateway.requests.running(task, context):
                 try:
-                    await finished(task)
+                    await finished(task, pass_on=True)
                 finally:
                     watcher.cancel()
         if (problem := outcome(task, context)) is not None:
@@ -176,19 +177,6 @@ def unknown_host(scope: Scope) -> str | None:
         if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
             return host
     return None
-
-
-async def finished(task: asyncio.Future[None]) -> None:
-    """Wait until `task` is done, whatever it ends with; being cancelled meanwhile is passed on to it, then raised."""
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            cancelled = True
-            task.cancel()
-    if cancelled:
-        raise asyncio.CancelledError
 
 
 def outcome(task: asyncio.Future[None], context: RequestContext) -> ApiError | None:

@@ -13,14 +13,25 @@ async def insist(work: Coroutine[Any, Any, T]) -> T:
     A caller that is cancelled meanwhile stays until the end as well, and raises CancelledError then.
     """
     task = asyncio.ensure_future(work)
+    try:
+        await finished(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            task.exception()  # seen: the cancellation is what the caller gets
+        raise
+    return task.result()
+
+
+async def finished(task: asyncio.Future[Any], *, pass_on: bool = False) -> None:
+    """Wait until `task` is done, whatever it ends with. Being cancelled meanwhile is raised then, and with `pass_on`
+    cancels the task at once."""
     cancelled = False
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             cancelled = True
+            if pass_on:
+                task.cancel()
     if cancelled:
-        if not task.cancelled():
-            task.exception()  # seen: the cancellation is what the caller gets
         raise asyncio.CancelledError
-    return task.result()
