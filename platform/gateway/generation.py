@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import IntegrityError
 
@@ -146,7 +145,8 @@ class Run:
         self._settled = True
         tally = self._tally or await self._stop() or self._received
         try:
-            await database_sync_to_async(ledger.settle)(
+            await self._gateway.database.run(
+                ledger.settle,
                 self._context.record_id,
                 # Nothing said how it ended: the gateway itself broke.
                 outcome=self.outcome or "cancelled",
@@ -164,7 +164,8 @@ class Run:
 
     async def _open(self) -> None:
         try:
-            await database_sync_to_async(ledger.open_record)(
+            await self._gateway.database.run(
+                ledger.open_record,
                 request_id=self._context.record_id,
                 principal=self._principal,
                 model=self._model.name,

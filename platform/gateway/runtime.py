@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from accounts.authentication import KeyResolver
 from gateway.context import RequestContext
+from gateway.database import DatabaseThreads
 from inference.client import EngineClient
 from inference.registry import Registry
 
@@ -65,6 +66,7 @@ class Runtime:
         self.keys = KeyResolver()
         self.registry = Registry()
         self.engines = EngineClient(name)
+        self.database = DatabaseThreads()
         self.requests = Requests()
         self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in (self.keys.watch, self.registry.watch)]
 
@@ -73,6 +75,7 @@ class Runtime:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         await self.engines.close()
+        await asyncio.to_thread(self.database.close)
         _runtimes.pop(asyncio.get_running_loop(), None)
 
 

@@ -8,18 +8,16 @@ import ctypes.util
 import os
 import sys
 
-THREADS = "2"
 
-
-def restart_with_openblas() -> None:
+def restart_with_openblas(*, threads: int) -> None:
     """Starts this command anew with OpenBLAS preloaded; does nothing on macOS, without the library, or the second time.
 
-    By hand: LD_PRELOAD=libopenblas.so.0 OPENBLAS_NUM_THREADS=2 python -m inference.builtin.text.train
+    By hand: LD_PRELOAD=libopenblas.so.0 OPENBLAS_NUM_THREADS=1 python -m inference.builtin.text.train
     """
     library = ctypes.util.find_library("openblas")
     preloaded = os.environ.get("LD_PRELOAD", "")
     if sys.platform != "linux" or library is None or "openblas" in preloaded:
         return
-    environment = {"OPENBLAS_NUM_THREADS": THREADS} | os.environ
+    environment = {"OPENBLAS_NUM_THREADS": str(threads)} | os.environ
     environment["LD_PRELOAD"] = f"{library} {preloaded}".strip()
     os.execve(sys.executable, sys.orig_argv, environment)

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the scores to this file")
     parser.add_argument("--wrong", type=int, default=0, help="print up to this many wrong answers a skill")
     options = parser.parse_args()
-    restart_with_openblas()
+    restart_with_openblas(threads=2)
 
     model, tokenizer = load(str(options.model))[:2]
     scores: dict[str, dict[str, float]] = {}

@@ -2,8 +2,8 @@
 
     python -m inference.builtin.text.train [--steps N] [--resume]
 
-Seeded: the same machine and BLAS give the same model. On Linux it starts itself again with OpenBLAS (see blas.py).
-Checkpoints and the log go to --work; the artefact is written at every checkpoint and at the end.
+Seeded: the same machine, MLX and BLAS give the same model. On Linux it starts itself again with OpenBLAS (see blas.py).
+Checkpoint, log and the model so far go to --work, the artefact to --out when the run ends.
 """
 
 import argparse
@@ -52,7 +52,8 @@ def schedule(rate: float, steps: int) -> Callable[[mx.array], mx.array]:
         optim.linear_schedule(rate, rate, fall - WARM_UP),
         optim.linear_schedule(rate, 0.0, steps - fall),
     ]
-    return optim.join_schedules(parts, [WARM_UP, fall])
+    joined: Callable[[mx.array], mx.array] = optim.join_schedules(parts, [WARM_UP, fall])
+    return joined
 
 
 def build_optimizer(steps: int) -> optim.MultiOptimizer:
@@ -77,7 +78,7 @@ class Trainer:
         self.tokenizer = build_tokenizer(seed)
         self.model = new_model(seed)
         self.optimizer = build_optimizer(steps)
-        self.streams = [mx.new_stream(mx.cpu) for _ in range(2)]
+        self.streams = [mx.new_stream(mx.default_device()) for _ in range(2)]
         self.loss_and_gradient = nn.value_and_grad(self.model, loss_of)
         self.step, self.pool, self.seconds = 0, 0, 0.0
 
@@ -121,7 +122,7 @@ class Trainer:
             log.write(json.dumps(line) + "\n")
 
     def save(self) -> None:
-        """The checkpoint (weights, optimizer, progress) and the artefact."""
+        """The checkpoint (weights, optimizer, progress), and the model so far as a folder that loads."""
         arrays = {f"model.{name}": array for name, array in tree_flatten(self.model.parameters())}
         arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(self.optimizer.state)}
         progress = {"step": self.step, "pool": self.pool, "seconds": self.seconds}
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ARTEFACT, help="folder for the artefact")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
     options = parser.parse_args()
-    restart_with_openblas()
+    restart_with_openblas(threads=1)  # the two streams of a step are threads enough
     options.work.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(options.seed, options.steps, options.work)
     if options.resume:
