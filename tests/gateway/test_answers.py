@@ -150,6 +150,7 @@ async def test_no_request_keeps_a_database_connection(gateway: LocalGateway) -> 
             for path, method in [("/v1/models", "GET"), ("/health/ready", "GET"), (CHAT, "POST")]:
                 await runtime.current().close()  # what it remembered would spare it the query
                 assert (await gateway.ask(path, method=method, body=body())).status == 200
+            await runtime.current().close()  # the ledger's threads keep theirs until then
     finally:
         connection_created.disconnect(note)
     assert opened
