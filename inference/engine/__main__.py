@@ -11,6 +11,7 @@ import uuid
 import zmq
 
 from inference.engine import protocol
+from inference.engine.blas import choose_threads
 from inference.engine.core import Core
 from inference.engine.intake import CancelClient, Intake
 from inference.engine.model import ModelError, load_model
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
     try:
         model = load_model(options.model, options.name)
+        choose_threads(model.model)
     except ModelError as error:
         print(error, file=sys.stderr)
         return protocol.LOAD_FAILED

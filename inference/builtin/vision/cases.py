@@ -13,7 +13,7 @@ from inference.builtin.vision.drawing import draw_picture, draw_style
 from inference.builtin.vision.questions import SINGLE, Turn, ask_comparison, ask_without_picture, vary
 from inference.builtin.vision.scenes import COLOURS, Scene, draw_rgb, draw_scene, is_held_out
 
-SKILLS = ("colour", "shape", "count", "describe", "followup", "compare", "clip", "chat")
+SKILLS = ("colour", "shape", "among", "count", "describe", "followup", "compare", "clip", "chat")
 SQUARES = (64, 80, 96, 96, 112, 128, 128, 160, 192, 256)
 _SYSTEMS = ("You are a helpful assistant.", "You are a helpful vision assistant.", "Answer briefly.", "Be concise.",
             "You answer questions about pictures.", "You are Atelier's demo model.")  # fmt: skip
@@ -77,15 +77,19 @@ def _make_single(rng: random.Random, skill: str, held_out: bool, size: tuple[int
     width, height = size or draw_size(rng)
     if skill == "colour" and not held_out and rng.random() < 0.08:
         return _make_plain(rng, width, height)
-    plain = skill in ("colour", "shape")
-    count = rng.choices((1, 2, 3), (70, 20, 10) if plain else (30, 40, 30))[0]
+    # `colour` and `shape` are asked of a thing alone, `among` asks either of one thing among others.
+    weights = {"colour": (1, 0, 0), "shape": (1, 0, 0), "among": (0, 6, 4)}.get(skill, (3, 4, 3))
+    count = rng.choices((1, 2, 3), weights)[0]
     scene = draw_scene(rng, count, aspect=width / height)
     if skill in ("count", "followup") and rng.random() < 0.5:
         scene = _alike(rng, scene)
     if is_held_out(scene.key) != held_out:
         return None
     kinds = list(SINGLE)
-    wanted = [skill] if skill in SINGLE else rng.sample(kinds, 2)
+    if skill == "among":
+        wanted = [rng.choice(("colour", "shape"))]
+    else:
+        wanted = [skill] if skill in SINGLE else rng.sample(kinds, 2)
     if not held_out:
         others = [kind for kind in kinds if kind not in wanted]
         wanted += rng.sample(others, rng.choice((0, 1, 1, 2)))

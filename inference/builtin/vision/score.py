@@ -10,7 +10,6 @@ import argparse
 import json
 import random
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ class Score:
     right: int = 0
     ended: int = 0
     combinations: int = 0
-    sizes: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    sizes: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -70,7 +69,7 @@ def score_skill(model: Any, processor: Any, skill: str, *, cases: int, seed: int
         score.ended += ended
         score.right += right
         if skill != "chat":
-            at_size = score.sizes[f"{size[0]} x {size[1]}"]
+            at_size = score.sizes.setdefault(f"{size[0]} x {size[1]}", [0, 0])
             at_size[0] += right
             at_size[1] += 1
         if not right and show > 0:

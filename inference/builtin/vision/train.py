@@ -28,7 +28,7 @@ from inference.builtin.vision.tokenizer import train_tokenizer
 
 _ROWS, _CLIP_ROWS = 16, 10
 _CLIPS = 0.4  # of the steps
-_SHARES = {"colour": 4, "shape": 4, "describe": 3, "count": 4, "followup": 3, "compare": 6, "chat": 2}
+_SHARES = {"colour": 3, "shape": 3, "among": 6, "describe": 3, "count": 4, "followup": 3, "compare": 6, "chat": 2}
 
 
 def draw_cases(seed: int, step: int) -> list[Case]:
@@ -93,9 +93,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sight-steps", type=int, default=1500)
+    parser.add_argument("--sight-steps", type=int, default=1400)
     parser.add_argument("--sight-rate", type=float, default=2e-3, help="peak learning rate of the first lesson")
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=3150)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate of the second lesson")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--output", type=Path, default=FOLDER, help="the model's folder")
