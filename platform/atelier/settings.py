@@ -127,7 +127,7 @@ UNFOLD = {
 }
 
 # --- Celery ------------------------------------------------------------------------------------------------------
-CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_URL = REDIS_URL or "filesystem://localhost"
 if not REDIS_URL:
     # One folder as both inbox and outbox is how kombu's filesystem transport is used on one host.
     QUEUE_DIR = make_private(DATA_DIR / "queue")

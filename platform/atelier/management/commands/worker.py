@@ -1,6 +1,8 @@
+import warnings
 from typing import Any
 
 from celery.beat import EmbeddedService
+from celery.platforms import SecurityWarning
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
@@ -13,6 +15,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         watch_parent()
+        # It warns root of pickled messages; ours are JSON, and no others are accepted.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         # Celery's own --beat is a process, which outlives a worker that is killed and then rings twice.
         EmbeddedService(app, thread=True, schedule_filename=str(settings.DATA_DIR / "beat-schedule")).start()
         app.start(
