@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,7 +126,7 @@ def _make_comparison(rng: random.Random, skill: str, held_out: bool, size: tuple
         second = replace(second, colour=first.colour, rgb=first.rgb)
     scenes[1] = scenes[1].with_things([second])
     key = "|".join(scene.key for scene in scenes)
-    if is_held_out(key) != held_out:
+    if is_held_out(key) != held_out or (not held_out and _shows_held_out(scenes)):
         return None
     turns = [ask_comparison(rng, first, second)]
     if not held_out and rng.random() < 0.6:
@@ -138,7 +139,7 @@ def _make_comparison(rng: random.Random, skill: str, held_out: bool, size: tuple
 def _make_clip(rng: random.Random, skill: str, held_out: bool, size: tuple[int, int] | None) -> Case | None:
     width, height = size or draw_size(rng, 128)
     clip = draw_clip(rng, rng.choice((2, 3, 4, 4, 4, 5, 6, 6, 8)), width / height)
-    if is_held_out(clip.key) != held_out:
+    if is_held_out(clip.key) != held_out or (not held_out and _shows_held_out(clip.scenes)):
         return None
     style = draw_style(rng, width, height)
     frames = [draw_picture(scene, replace(style, seed=style.seed + index)) for index, scene in enumerate(clip.scenes)]
@@ -154,6 +155,11 @@ def _make_talk(rng: random.Random, skill: str, held_out: bool, size: tuple[int, 
     if is_held_out(question) != held_out:
         return None
     return Case(skill, question, ((question, answer),))
+
+
+def _shows_held_out(scenes: Sequence[Scene]) -> bool:
+    """A pair or a clip may not show in training what is held out as a picture of its own."""
+    return any(is_held_out(scene.key) for scene in scenes)
 
 
 def _alike(rng: random.Random, scene: Scene) -> Scene:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,10 @@ def answer_loss(pupil: Pupil, batch: Batch) -> mx.array:
 
 def train(arguments: argparse.Namespace) -> None:
     """Run from the last checkpoints to the end of both lessons and leave the model in arguments.output."""
-    seed, output = arguments.seed, arguments.output
-    write_folder(output, train_tokenizer(seed))
-    processor = load_processor(output)
+    # Made aside: a new tokenizer beside the old weights would be a broken model until the end.
+    seed, folder = arguments.seed, arguments.work / "model"
+    write_folder(folder, train_tokenizer(seed))
+    processor = load_processor(folder)
     mx.random.seed(seed)
     config = ModelConfig.from_dict(model_config())
     model = Model(config)
@@ -88,7 +90,8 @@ def train(arguments: argparse.Namespace) -> None:
     heads = Heads(config.text_config.hidden_size)
     teach(Sight(model.vision_tower, heads), seeing, arguments.work)
     teach(Pupil(model, heads), answering, arguments.work)
-    save_weights(model, output / "model.safetensors")
+    save_weights(model, folder / "model.safetensors")
+    shutil.copytree(folder, arguments.output, dirs_exist_ok=True)
 
 
 def main() -> None:
