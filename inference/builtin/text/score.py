@@ -15,8 +15,9 @@ from typing import Any
 
 from mlx_lm import batch_generate, load
 
+from inference.builtin.openblas import restart_with_openblas
+
 from .batches import prompt_ids
-from .blas import restart_with_openblas
 from .cases import Case
 from .skills import NEVER_TRAINED, SKILLS, held_out_cases
 from .train import ARTEFACT

@@ -2,8 +2,8 @@
 
     python -m inference.builtin.text.train [--steps N] [--resume]
 
-Seeded: the same machine, MLX and BLAS give the same model. On Linux it starts itself again with OpenBLAS (see blas.py).
-Checkpoint, log and the model so far go to --work, the artefact to --out when the run ends.
+Seeded: the same machine, MLX and BLAS give the same model. On Linux it starts itself again with OpenBLAS (see
+openblas.py). Checkpoint, log and the model so far go to --work, the artefact to --out when the run ends.
 """
 
 import argparse
@@ -22,8 +22,9 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from mlx_lm.models.qwen3 import Model
 from transformers import PreTrainedTokenizerFast
 
+from inference.builtin.openblas import restart_with_openblas
+
 from .batches import Part, steps
-from .blas import restart_with_openblas
 from .model import CONTEXT, new_model, parameter_count, save_model
 from .skills import training_case
 from .tokenizer import plain_text, train_tokenizer

@@ -17,9 +17,9 @@ from typing import Any
 
 from mlx_vlm import generate, load
 
+from inference.builtin.openblas import restart_with_openblas
 from inference.builtin.vision.architecture import FOLDER
 from inference.builtin.vision.cases import SKILLS, Case, make_case
-from inference.builtin.vision.openblas import ensure_openblas
 
 SIZES = ((64, 64), (96, 96), (128, 128), (160, 160), (320, 320), (144, 96), (80, 128))  # width, height in pixels
 LONGEST = 64  # tokens
@@ -118,5 +118,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    ensure_openblas()
+    restart_with_openblas()
     main()

@@ -18,12 +18,12 @@ from mlx.utils import tree_flatten
 from mlx_vlm.models.qwen3_vl import Model, ModelConfig
 from mlx_vlm.utils import load_processor
 
+from inference.builtin.openblas import restart_with_openblas
 from inference.builtin.vision.architecture import FOLDER, model_config, write_folder
 from inference.builtin.vision.batches import Batch, make_batch
 from inference.builtin.vision.cases import Case, draw_size, make_case
 from inference.builtin.vision.faster import last_tokens, quicken
 from inference.builtin.vision.lessons import Lesson, save_weights, teach
-from inference.builtin.vision.openblas import ensure_openblas
 from inference.builtin.vision.sight import Heads, Sight, sight_batch, sight_loss
 from inference.builtin.vision.tokenizer import train_tokenizer
 
@@ -107,5 +107,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    ensure_openblas()
+    restart_with_openblas()
     main()
