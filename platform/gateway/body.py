@@ -77,5 +77,6 @@ def refuse_unsupported(fields: Fields, known: Mapping[str, tuple[Any, ...]]) -> 
 
 
 def without_effect(fields: Fields, known: Collection[str], within: str = "") -> list[str]:
-    """The names of those fields that nothing here looks at; `within` names the object that they are in."""
-    return [f"{within}.{name}" if within else name for name in fields if name and name not in known]
+    """The names of those fields that nothing here looks at, nulls aside; `within` names the object that they are in."""
+    unread = [name for name, value in fields.items() if name and name not in known and bytes(value) != b"null"]
+    return [f"{within}.{name}" if within else name for name in unread]

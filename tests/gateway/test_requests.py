@@ -171,7 +171,7 @@ def test_nulls_and_neutral_values_are_defaults() -> None:
     said, context = chat(
         seed=1, n=1, tools=[], tool_choice="auto", functions=None, response_format={"type": "text"}, logprobs=False,
         top_logprobs=None, parallel_tool_calls=True, modalities=["text"], audio=None, store=False, service_tier="auto",
-        metadata={"a": "b"}, user="me", stop=None, temperature=None, top_p=None, logit_bias=None, stream=None,
+        metadata=None, user=None, verbosity=None, stop=None, temperature=None, top_p=None, logit_bias=None, stream=None,
         stream_options=None, max_tokens=None, max_completion_tokens=None, reasoning_effort=None,
         enable_thinking=None, top_k=None, min_p=None, repetition_penalty=None, include_diagnostics=False,
         xtc_probability=0,
