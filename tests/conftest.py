@@ -1,12 +1,19 @@
 """Servers that many tests share, started once a session."""
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from django.db import connections
 
 from tests.support.server import Server
 from tests.support.services import redis_server
+
+# CI tries the same examples every time; a developer's machine looks for new ones.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

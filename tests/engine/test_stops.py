@@ -38,15 +38,21 @@ def test_what_only_began_like_one_is_shown_in_the_end():
 
 def test_the_earliest_wins():
     assert run(["cd", "b"], ["abcd"])[:2] == ("a", "b")
+    assert run(["b", "abc"], ["xabc"])[:2] == ("xa", "b")
+
+
+def test_the_first_to_be_complete_wins_however_the_text_is_split():
+    for pieces in (["baba"], ["bab", "a"], ["b", "a", "b", "a"]):
+        assert run(["a", "baba"], pieces)[:2] == ("b", "a")
 
 
 @given(stops=st.lists(SHORT, min_size=1, max_size=4), pieces=st.lists(SHORT, max_size=12))
 def test_any_split_gives_what_the_whole_text_gives(stops, pieces):
     text = "".join(pieces)
-    places = [text.find(stop) for stop in stops if stop in text]
+    found = [(text.find(stop) + len(stop), text.find(stop), stop) for stop in stops if stop in text]
     shown, matched, parts = run(stops, pieces)
-    assert shown == (text[: min(places)] if places else text)
-    assert (matched is not None) == bool(places)
+    assert shown == (text[: min(found)[1]] if found else text)
+    assert matched == (min(found)[2] if found else None)
     so_far = ""
     for part in parts:
         so_far += part

@@ -2,7 +2,7 @@
 
 
 class StopMatcher:
-    """Watches one answer's text for the earliest of several stop strings."""
+    """Watches one answer's text for the first of several stop strings to be complete."""
 
     def __init__(self, stops: list[str]):
         self._stops = [stop for stop in stops if stop]
@@ -14,10 +14,10 @@ class StopMatcher:
         if not self._stops:
             return text
         self._held += text
-        found = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
-            # Of stop strings that begin at the same place the longest is named; the text is the same.
-            at, self.matched = min(found, key=lambda hit: (hit[0], -len(hit[1])))
+            # The one that is complete first, as if the text came letter by letter: no split makes another one win.
+            _, at, self.matched = min(found)
             shown, self._held = self._held[:at], ""
             return shown
         keep = max(self._overlap(stop) for stop in self._stops)
