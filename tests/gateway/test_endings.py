@@ -109,6 +109,7 @@ async def test_a_disconnect_stops_the_engine_and_charges_its_count(gateway: Loca
 async def test_a_disconnect_before_a_deaf_engine_charges_what_came(
     gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The real limit, only shorter: nobody waits for the whole of it here.
     monkeypatch.setattr("gateway.generation.DRAIN_SECONDS", 0.1)
     async with gateway.engine(never_hears), gateway.exchange(CHAT, body=body(stream=True)) as exchange:
         await exchange.until(lambda: b"Hello" in exchange.body)
@@ -125,6 +126,7 @@ async def test_the_time_limit_ends_a_request_and_charges_it(
         await gateway.ask(CHAT, body=body())  # connected, so that the limit below is spent on generating
     async with gateway.engine(begins_and_waits, instance="instance-2"):
         await until(gateway.is_ready)
+        # The real limit, only shorter: nobody waits for the whole of it here.
         monkeypatch.setattr(settings, "REQUEST_TIMEOUT_SECONDS", 0.5)
         answer = await gateway.ask(CHAT, body=body(stream=stream))
     row = (await gateway.ledger())[-1]
@@ -139,6 +141,7 @@ async def test_the_time_limit_ends_a_request_and_charges_it(
 async def test_without_an_engine_a_request_is_told_to_come_back(
     gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
+    # The real limit, only shorter: nobody waits for the whole of it here.
     monkeypatch.setattr(settings, "ENGINE_WAIT_SECONDS", 0.1)
     answer = await gateway.ask(CHAT, body=body(stream=stream))
     assert answer.status == 503
@@ -150,6 +153,7 @@ async def test_without_an_engine_a_request_is_told_to_come_back(
 async def test_after_a_heartbeat_an_early_failure_is_an_event(
     gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The real limit, only shorter: nobody waits for the whole of it here.
     monkeypatch.setattr(sse, "HOLD_SECONDS", 0.05)
     go_on = asyncio.Event()
 
@@ -184,6 +188,7 @@ async def test_a_failed_settle_leaves_the_row_for_the_next_life(
         # A database that fails at this very moment; no real one does so when asked.
         raise RuntimeError("a secret")
 
+    # A database that fails at this one statement can't be had on demand.
     monkeypatch.setattr("accounts.ledger.settle", broken)
     async with gateway.engine(answers):
         answer = await gateway.ask(CHAT, body=body())

@@ -113,6 +113,7 @@ async def test_a_body_arrives_whole() -> None:
 
 
 async def test_too_large_a_body_is_refused_counted_or_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A smaller bound, so that the test need not send 64 MiB.
     monkeypatch.setattr(settings, "MAX_BODY_BYTES", 100)
     counted = await ask(Guard(echo), "POST", "/v1/x", body=b"x" * 101, pieces=5)
     announced = await ask(Guard(fine), "POST", "/v1/x", headers={"content-length": "101"})
