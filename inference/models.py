@@ -4,7 +4,11 @@ from django.db import models
 
 
 class Model(models.Model):
-    """A model that this installation knows."""
+    """A model that this installation knows.
+
+    `engine_options` stand here and not in Deployment, which is gone as soon as another model is served: whoever comes
+    back to a model finds it as it was. `inference.engine.options` has the table, and checks them when they are used.
+    """
 
     class Kind(models.TextChoices):
         TEXT = "text"
@@ -16,6 +20,11 @@ class Model(models.Model):
     )
     aliases = models.JSONField(default=list, blank=True, help_text="Other names for it.")
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.TEXT)
+    engine_options = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Options of its engines that differ from the defaults: what `serve` was given for it last.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

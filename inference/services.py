@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.events import publish_on_commit
+from inference.engine.options import EngineOptions, changed
 from inference.models import Deployment, Engine, Model
 from inference.sources import Source
 
@@ -41,6 +42,17 @@ def _model_for(source: Source) -> Model:
     model.aliases = list(dict.fromkeys([*model.aliases, *source.aliases]))
     model.save()
     return model
+
+
+@transaction.atomic
+def do_set_engine_options(model: Model, options: EngineOptions) -> dict[str, Any]:
+    """Makes these the options of the model's engines, from their next start on; all it had before are gone, and
+    returned. A running engine goes on as it is: a restart would cost its requests."""
+    before: dict[str, Any] = model.engine_options
+    model.engine_options = changed(options)
+    model.save(update_fields=["engine_options"])
+    publish_on_commit(ENGINES_CHANGED)
+    return before
 
 
 def do_record_engine(deployment: Deployment, **observed: Any) -> None:

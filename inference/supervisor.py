@@ -13,6 +13,7 @@ from django.conf import settings
 
 from accounts.events import subscribe
 from inference.client import EngineClient, EngineUnavailable
+from inference.engine import options
 from inference.engine.protocol import LOAD_FAILED, Stats
 from inference.models import Deployment, Engine
 from inference.process import Child, Exit
@@ -52,10 +53,12 @@ class Watch:
 
 
 class EngineKeeper:
-    """One deployment's engine process."""
+    """One deployment's engine process, or the reason why there can be none with the options that it has."""
 
     def __init__(self, deployment: Deployment, client: EngineClient):
         self.deployment = deployment
+        self.options = deployment.model.engine_options
+        """As stored when it was started, and what it runs with whatever is stored meanwhile."""
         self.endpoint = endpoint_of(deployment)
         self.ready = asyncio.Event()
         self.decided = asyncio.Event()
@@ -64,19 +67,23 @@ class EngineKeeper:
         """Why it is not there, in its own last words; None while it starts and serves."""
         self._client = client
         self._restarts = -1
-        name = deployment.model.name
+        argv: list[str] = []
+        self.refusal: str | None = None
+        """Why its options can't be followed; it is not even started then."""
+        try:
+            argv = engine_argv(deployment, self.endpoint)
+        except options.OptionError as error:
+            self.refusal = f"{error} This is stored for {deployment.model}: give serve the options that you want."
         self.child = Child(
-            name=f"engine {name}",
-            argv=[
-                sys.executable, "-m", "inference.engine",
-                "--model", load_path(deployment.model.source), "--name", name, "--endpoint", self.endpoint,
-            ],
+            name=f"engine {deployment.model.name}",
+            argv=argv,
             env=engine_environment(),
             on_start=self._started,
             on_exit=self._exited,
-            hopeless={LOAD_FAILED},
-        )  # fmt: skip
-        self._tasks = [asyncio.create_task(self.child.run()), asyncio.create_task(self._watch())]
+            hopeless={LOAD_FAILED, options.OPTIONS_REFUSED},
+        )
+        work = [self.child.run(), self._watch()] if self.refusal is None else [self._refuse(self.refusal)]
+        self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
 
     async def stop(self) -> None:
         await self.child.stop(grace=STOP_GRACE_SECONDS)
@@ -84,6 +91,12 @@ class EngineKeeper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.forget(self.endpoint)
+
+    async def _refuse(self, reason: str) -> None:
+        log.error("%s is not started: %s", self.child.name, reason)
+        self.failure = reason
+        await self._record(state=Engine.State.FAILED, pid=None, last_error=reason)
+        self.decided.set()
 
     async def _started(self, pid: int) -> None:
         self._restarts += 1
@@ -148,8 +161,9 @@ class EngineSupervisor:
 
     async def reconcile(self) -> None:
         wanted = {deployment.pk: deployment for deployment in await database_sync_to_async(self._deployments)()}
-        for pk in self._keepers.keys() - wanted.keys():
-            await self._keepers.pop(pk).stop()
+        for pk, keeper in list(self._keepers.items()):
+            if pk not in wanted or (keeper.refusal and wanted[pk].model.engine_options != keeper.options):
+                await self._keepers.pop(pk).stop()
         for pk in wanted.keys() - self._keepers.keys():
             self._keepers[pk] = EngineKeeper(wanted[pk], self._client)
 
@@ -168,6 +182,16 @@ class EngineSupervisor:
 
     def _deployments(self) -> list[Deployment]:
         return list(Deployment.objects.filter(host=self.host).select_related("model"))
+
+
+def engine_argv(deployment: Deployment, endpoint: str) -> list[str]:
+    """The command line of a deployment's engine. Raises OptionError for stored options that make no sense."""
+    model = deployment.model
+    return [
+        sys.executable, "-m", "inference.engine",
+        "--model", load_path(model.source), "--name", model.name, "--endpoint", endpoint,
+        *options.argv(options.make(model.engine_options)),
+    ]  # fmt: skip
 
 
 def engine_environment() -> dict[str, str]:

@@ -11,30 +11,28 @@ import uuid
 import zmq
 
 from inference.engine import protocol
+from inference.engine.assembly import assemble
 from inference.engine.blas import choose_threads
 from inference.engine.core import Core
-from inference.engine.intake import CancelClient, Intake
+from inference.engine.intake import CancelClient, Intake, Limits
 from inference.engine.model import ModelError, load_model
+from inference.engine.options import EngineOptions, OptionError, add_arguments, given, make, resolved
 from inference.engine.output import Output
-from inference.engine.scheduler import Scheduler
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = arguments().parse_args(argv)
-    logging.basicConfig(level=options.log_level, format="%(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
+    arguments, options = parse(argv)
+    logging.basicConfig(level=arguments.log_level, format="%(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        model = load_model(options.model, options.name)
+        model = load_model(arguments.model, arguments.name)
         choose_threads(model.model)
     except ModelError as error:
         print(error, file=sys.stderr)
         return protocol.LOAD_FAILED
-    scheduler = Scheduler(
-        max_rows=options.max_num_seqs, max_waiting=options.max_waiting, max_stall=options.max_stall_ms / 1000
-    )
-    intake_address, output_address = protocol.addresses(options.endpoint)
+    intake_address, output_address = protocol.addresses(arguments.endpoint)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     output = Output(context, output_address, gone=lambda client: core.submit(CancelClient(client)))
-    core = Core(model, scheduler, output)
+    core = assemble(model, options, output)
     output.stats = core.stats
     ready = protocol.Ready(
         instance=uuid.uuid4().hex,
@@ -42,8 +40,18 @@ def main(argv: list[str] | None = None) -> int:
         context_length=model.context_length,
         pid=os.getpid(),
         has_chat_template=model.has_chat_template,
+        batching=core.batching,
+        batching_reason=core.batching_reason,
     )
-    intake = Intake(context, intake_address, model=model, ready=ready, submit=core.submit, output=output)
+    intake = Intake(
+        context,
+        intake_address,
+        model=model,
+        ready=ready,
+        submit=core.submit,
+        output=output,
+        limits=limits(options, core),
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: core.stop())
     # What has been loaded stays; the collector need not look at it again.
@@ -58,16 +66,32 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="inference.engine", description=__doc__)
+def limits(options: EngineOptions, core: Core) -> Limits:
+    """What intake has to know of the options."""
+    effective = resolved(options)
+    shortest = options.effective_context_tokens
+    return Limits(
+        default_max_tokens=options.max_tokens,
+        greedy=effective.greedy,
+        sampling=effective.sampling,
+        timeout=options.timeout,
+        context=lambda length: core.memory.context_limit(min(length, shortest or length)),
+    )
+
+
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, EngineOptions]:
+    """What this process is to serve, and how. Ends the process with OPTIONS_REFUSED where that makes no sense."""
+    parser = argparse.ArgumentParser(prog="inference.engine", description=__doc__, allow_abbrev=False)
     parser.add_argument("--model", required=True, help="a folder or a Hugging Face id")
     parser.add_argument("--name", required=True, help="what the model is called")
     parser.add_argument("--endpoint", required=True, help="where to listen: ipc://PATH")
-    parser.add_argument("--max-num-seqs", type=int, default=32, help="rows that decode at once")
-    parser.add_argument("--max-waiting", type=int, default=1024, help="requests that may queue; the next is refused")
-    parser.add_argument("--max-stall-ms", type=float, default=100, help="how long a prefill may hold up decoding rows")
     parser.add_argument("--log-level", default="INFO")
-    return parser
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments, make(given(vars(arguments)))
+    except OptionError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

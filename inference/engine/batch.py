@@ -1,103 +1,242 @@
-"""The running rows on the device: prefill chunks, join, decode one token each, leave."""
+"""The batch on the device: rows open, prefill, join, decode one token each, and leave."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import mlx.core as mx
-from mlx_lm.models.cache import make_prompt_cache
 
-from inference.engine.kv.rows import Rows, SingleRow, can_merge
-from inference.engine.sampler import History, Sampler
+from inference.engine.kv.banks import Row
+from inference.engine.kv.prefix import Rows
+from inference.engine.kv.store import Store
+from inference.engine.sampling import Drawn, History, Masks, Sampler
 from inference.engine.sequence import Sequence
 
-METADATA_STEPS = 64
-"""Caches keep offsets and paddings as lazy arrays; evaluated this often, their graphs stay short."""
+HOLES = 4
+"""The batch closes its ranks once a lane in so many computes for nobody."""
 
 
+class NotFinite(Exception):
+    """The model's numbers are NaN or infinite: nothing that follows from them means anything."""
+
+
+@dataclass(slots=True)
 class Launch:
-    """A decode step under way: tokens [rows], int32, of these rows, in this order."""
+    """A decode step under way: what is drawn for these lanes, in this order; None is a lane that nobody waits for."""
 
-    __slots__ = ("rows", "tokens")
+    lanes: list[Sequence | None]
+    drawn: Drawn
+    rest: list[mx.array]
+    """What has to be evaluated with it."""
+    begun: bool = False
 
-    def __init__(self, rows: list[Sequence], tokens: mx.array):
-        self.rows = rows
-        self.tokens = tokens
+    def begin(self) -> None:
+        """Computes as much as is certain before the draws are."""
+        mx.async_eval(self.drawn.beginning())  # type: ignore[no-untyped-call]
 
-    def wait(self) -> list[int]:
-        """Blocks until the step is computed."""
-        return cast(list[int], self.tokens.tolist())
+    def go_on(self) -> None:
+        """Computes all of it; blocks for a moment where a draw was in doubt."""
+        if not self.begun:
+            self.begun = True
+            self.drawn.settle()
+            mx.async_eval(self.drawn.arrays(), self.rest)  # type: ignore[no-untyped-call]
+
+    def wait(self) -> tuple[list[int], list[bool]]:
+        """Blocks until the step is computed. Tokens, and whether each lane's logits were finite."""
+        self.go_on()
+        mx.eval(self.rest)
+        return cast(list[int], self.drawn.tokens.tolist()), cast(list[bool], self.drawn.finite.tolist())
 
 
 class Batch:
-    """All of this belongs to the one thread that made the model."""
+    """All of this belongs to the one thread that made the model.
 
-    def __init__(self, model: Any, vocab: int):
+    `launch` may run while the step before is under way. Everything else is for the time between steps, when nothing
+    holds the caches: a write to an array that a step still reads copies all of it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        vocab: int,
+        store: Store,
+        prefix: Rows,
+        *,
+        masks: Masks | None = None,
+        protected: tuple[int, ...] = (),
+    ):
         self.model = model
         self.vocab = vocab
-        self.rows: list[Sequence] = []
-        self.mergeable = can_merge(model)
-        self._kv: Rows = Rows() if self.mergeable else SingleRow()
+        self.store = store
+        self.prefix = prefix
+        self.lanes: list[Sequence | None] = []
+        self._masks = masks
+        self._protected = protected
         self._inputs: mx.array | None = None
-        """The token that each row is fed next, int32 [rows]."""
+        """The token that each lane is fed next, int32 [lanes]."""
         self._history = History(vocab)
         self._sampler = Sampler([], vocab)
-        self._launches = 0
+        self._under_way: Launch | None = None
+        self._changed = False
+        self._poisoned = False
+        self._open: dict[str, Sequence] = {}
+
+    @property
+    def rows(self) -> list[Sequence]:
+        """Those that decode."""
+        return [sequence for sequence in self.lanes if sequence is not None and not sequence.ended]
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether `settle` has to come before the next launch: a row has no room left, too many lanes idle, or an
+        ended row would go on changing what the prefix cache wants of it."""
+        live = self.rows
+        idle = len(self.lanes) - len(live)
+        if idle * HOLES > len(self.lanes) or (idle and (self.store.layout.states or self._poisoned)):
+            return True
+        return any(self.store.room(row.row) < 2 for row in live) or self.prefix.overdue(live)
+
+    # --- joining -----------------------------------------------------------------------------------------------------
+
+    def open(self, sequence: Sequence) -> None:
+        """Gives it a row, with all that the prefix cache knows of its tokens."""
+        sequence.row = self.prefix.open(sequence)
+        self._open[sequence.id] = sequence
 
     def prefill(self, sequence: Sequence, tokens: int) -> None:
-        """Runs the prompt's next `tokens` tokens through the model into the sequence's own cache. Synchronous.
+        """Runs its next `tokens` tokens through the model into its row. Synchronous. Raises NotFinite.
 
-        Only the cache is evaluated: the logits of prompt positions stay lazy and are never computed.
+        Only the caches are evaluated: the logits of prompt positions stay lazy and are never computed.
         """
-        if sequence.cache is None:
-            sequence.cache = make_prompt_cache(self.model)
-        if tokens == 0:
-            return
-        chunk = sequence.prompt[sequence.prefilled : sequence.prefilled + tokens]
-        self.model(mx.array(chunk, mx.int32)[None], cache=sequence.cache)
-        mx.eval([layer.state for layer in sequence.cache])
-        sequence.prefilled += tokens
+        start = sequence.prefilled
+        for stop in self.prefix.stops(sequence, start, start + tokens) if tokens else ():
+            self._prefill_chunk(sequence, stop)
+            self.prefix.commit(sequence)
 
-    def join(self, sequences: list[Sequence]) -> None:
-        """Makes prefilled sequences rows; the last token of each prompt is their first input."""
-        caches = [sequence.cache for sequence in sequences if sequence.cache is not None]
-        self._kv.join(caches)
-        first = mx.array([sequence.prompt[-1] for sequence in sequences], mx.int32)
-        self._inputs = first if self._inputs is None else mx.concatenate([self._inputs, first])
-        self.rows = self.rows + sequences
-        for sequence in sequences:
-            sequence.cache = None
-        self._sampler = Sampler(self.rows, self.vocab)
+    def _prefill_chunk(self, sequence: Sequence, end: int) -> None:
+        start = sequence.prefilled
+        chunk = mx.array(sequence.tokens(start, end), mx.int32)
+        self.model(chunk[None], cache=self.store.prefill_caches(sequence.row))
+        arrays = self.store.prefilled(sequence.row, end - start)
+        finite = self.store.finite(sequence.row, end - start)
+        mx.eval(arrays, finite)
+        if not finite.item():
+            raise NotFinite
+        sequence.prefilled = end
+
+    # --- decoding ----------------------------------------------------------------------------------------------------
 
     def launch(self) -> Launch:
-        """Starts one decode step of every row and returns at once."""
+        """Starts one decode step of every lane and returns at once."""
         assert self._inputs is not None, "a batch without rows has nothing to launch"
-        logits = self.model(self._inputs[:, None], cache=self._kv.layers)[:, -1, :]
-        tokens = self._sampler(logits, self._history)
-        self._launches += 1
-        metadata = self._kv.state() if self._launches % METADATA_STEPS == 0 else []
-        mx.async_eval(tokens, self._history.arrays(), metadata)  # type: ignore[no-untyped-call]
-        for row in self.rows:
-            row.launched += 1
-        self._inputs = tokens
-        return Launch(self.rows, tokens)
+        logits = self.model(self._inputs[:, None], cache=self.store.views())[:, -1, :]
+        drawn = self._sampler(logits, self._history)
+        launch = Launch(self.lanes, drawn, [*self._history.arrays(), *self.store.advance()])
+        if self._under_way is not None:
+            # Its draws were in doubt until now; this step's graph could be built on them all the same.
+            self._under_way.go_on()
+        launch.begin()
+        if drawn.exact is None:
+            launch.go_on()
+        self._under_way = launch
+        for sequence in self.rows:
+            sequence.launched += 1
+        self._inputs = drawn.tokens
+        return launch
 
-    def leave(self, sequences: list[Sequence]) -> None:
-        """Takes rows out, finished or not."""
-        gone = set(map(id, sequences))
-        keep = [i for i, row in enumerate(self.rows) if id(row) not in gone]
-        if len(keep) == len(self.rows):
-            return
-        for sequence in sequences:
+    def works(self, sequences: list[Sequence]) -> bool:
+        """Whether a step of these rows alone can be computed. Leaves no trace: what it writes is written again."""
+        of = {id(sequence.row): sequence for sequence in sequences}
+        rows = self.store.order([sequence.row for sequence in sequences])
+        assert self._inputs is not None
+        try:
+            inputs = self._inputs[mx.array([row.lane for row in rows], mx.int32)]
+            logits = self.model(inputs[:, None], cache=self.store.views(rows))[:, -1, :]
+            sampler = Sampler([of[id(row)] for row in rows], self.vocab, masks=self._masks)
+            drawn = sampler(logits, History(self.vocab))
+            drawn.settle()
+            mx.eval(drawn.arrays())
+        except Exception:
+            return False
+        return True
+
+    def rewind(self) -> None:
+        """After a step that failed: the lanes stand again where the last token known of each row left them."""
+        self._under_way = None
+        for sequence in self.rows:
+            sequence.launched = sequence.generated
+            sequence.row.own = sequence.context - 1 - sequence.row.base
             self._history.forget(sequence)
-        self.rows = [self.rows[i] for i in keep]
-        self._kv.keep(keep)
-        self._inputs = self._inputs[mx.array(keep, mx.int32)] if keep and self._inputs is not None else None
-        self._sampler = Sampler(self.rows, self.vocab)
+        self.store.rewind()
+        self._inputs = mx.array([0 if lane is None else lane.last_token for lane in self.lanes], mx.int32)
 
-    def clear(self) -> None:
-        """Forgets every row: the way back after a step that failed."""
-        for row in self.rows:
-            self._history.forget(row)
-        self.rows = []
-        self._kv = Rows() if self.mergeable else SingleRow()
-        self._inputs = None
-        self._sampler = Sampler([], self.vocab)
+    @property
+    def rewinds(self) -> bool:
+        """Whether rows can go on after `rewind`. Rings and states have moved on, and must be computed anew."""
+        return not (self.store.layout.rings or self.store.layout.states)
+
+    # --- leaving -----------------------------------------------------------------------------------------------------
+
+    def end(self, sequence: Sequence, *, poisoned: bool = False) -> None:
+        """It says no more: its lane idles until it leaves. May be called while a step is under way. poisoned: nothing
+        of what it holds may be used."""
+        if sequence.row is not None:
+            sequence.row.ended = True
+            sequence.row.poisoned |= poisoned
+            self._poisoned |= poisoned
+
+    def ended(self) -> list[Sequence]:
+        """Those that have said all and still have a row."""
+        return [sequence for sequence in self._open.values() if sequence.ended]
+
+    def leave(self, sequence: Sequence) -> None:
+        """Takes its row back. What that holds goes to the prefix cache, unless it is poisoned."""
+        row = sequence.row
+        try:
+            if not row.poisoned:
+                self.prefix.ended(sequence)
+        finally:
+            self.prefix.close(sequence, scrub=row.poisoned)
+            self._history.forget(sequence)
+            del self._open[sequence.id]
+            if sequence in self.lanes:
+                self.lanes = [None if lane is sequence else lane for lane in self.lanes]
+                self._changed = True
+
+    def settle(self, joining: Iterable[Sequence] = ()) -> None:
+        """Rows move where they have room, prefilled sequences join, and the lanes close ranks. The last token known of
+        those that join is their first input."""
+        for sequence in self.rows:
+            if self.store.room(sequence.row) < 2:
+                self.store.move(sequence.row)
+                self._changed = True
+        self.prefix.catch_up(self.rows)
+        joined = list(joining)
+        for sequence in joined:
+            self.prefix.prefilled(sequence)
+        self.store.join([sequence.row for sequence in joined])
+        if self._changed or joined:
+            self._arrange({id(sequence.row): sequence for sequence in joined})
+        self._poisoned = False
+
+    def _arrange(self, joined: dict[int, Sequence]) -> None:
+        """Asks the store for the lanes, and brings inputs and sampler in that order."""
+        known = {id(sequence.row): sequence for sequence in self.lanes if sequence is not None} | joined
+        before = {id(sequence): lane for lane, sequence in enumerate(self.lanes) if sequence is not None}
+        count = len(self.lanes)
+        rows: list[Row | None] = self.store.arrange()
+        self.lanes = [known.get(id(row)) if row is not None and row.decoding else None for row in rows]
+        fresh: list[int] = []
+        order: list[int] = []
+        for sequence in self.lanes:
+            if sequence is not None and id(sequence) in before:
+                order.append(before[id(sequence)])
+            else:
+                order.append(count + len(fresh))
+                fresh.append(sequence.last_token if sequence is not None else 0)
+        pieces = [self._inputs] if self._inputs is not None and count else []
+        if fresh:
+            pieces.append(mx.array(fresh, mx.int32))
+        self._inputs = mx.concatenate(pieces)[mx.array(order, mx.int32)] if order else None
+        self._sampler = Sampler(self.lanes, self.vocab, masks=self._masks, protected=self._protected)
+        self._changed = False

@@ -1,46 +1,72 @@
 """The step loop: the one thread that makes and evaluates MLX arrays."""
 
 import logging
+from dataclasses import asdict
+from math import inf
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
 import mlx.core as mx
+from msgspec import structs
 
-from inference.engine.batch import Batch, Launch
+from inference.engine.batch import Batch, Launch, NotFinite
 from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
-from inference.engine.model import LoadedModel
+from inference.engine.isolation import culprits, is_out_of_memory
+from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.output import End, Failure, Output, Recall, Tokens
 from inference.engine.protocol import Stats
-from inference.engine.scheduler import Plan, QueueFull, Scheduler
+from inference.engine.scheduling.scheduler import Plan, QueueFull, Scheduler
 from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25
+NAP = 0.002
+"""Seconds between two looks at a queue in which nobody may run yet."""
 
 
 class Core:
     """Plans, runs and commits steps for as long as there is work, and sleeps when there is none.
 
-    The step after is launched before the tokens of the one before are read, so that the device never waits for
-    Python. A row is therefore one token ahead when it ends; that token is dropped.
+    While nothing changes, the step after is launched before the tokens of the one before are read, so that the device
+    never waits for Python; a row is then one token ahead when it ends, and that token is dropped. Whatever moves rows
+    (joining, prefilling, preempting, closing ranks) happens between steps.
     """
 
-    def __init__(self, model: LoadedModel, scheduler: Scheduler, output: Output):
-        self._model = model
-        self._scheduler = scheduler
+    def __init__(
+        self,
+        batch: Batch,
+        scheduler: Scheduler,
+        output: Output,
+        *,
+        end_tokens: frozenset[int],
+        memory: MemoryMonitor,
+        batching: str,
+        batching_reason: str,
+    ):
+        self.batching = batching
+        self.batching_reason = batching_reason
+        self.batch = batch
+        self.scheduler = scheduler
+        self.memory = memory
         self._output = output
-        self._batch = Batch(model.model, model.vocab)
-        if not self._batch.mergeable:
-            log.warning("%s: its caches can't be batched, so it serves one request at a time", model.name)
-            scheduler.max_rows = 1
+        self._end_tokens = end_tokens
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._live: dict[str, Sequence] = {}
         self._launch: Launch | None = None
+        self._launched_at = 0.0
+        self._worked: list[tuple[Sequence, int]] = []
+        """Prompt tokens that this step has prefilled."""
         self._stopping = False
         self._steps = 0
         self._requests = 0
         self._prefill_tokens = 0
+        self._cached_tokens = 0
         self._generated_tokens = 0
+        self._preemptions = 0
         self._busy_seconds = 0.0
+        self._look_at = 0.0
+        self._looked = Stats(steps=0, running=0, waiting=0)
 
     def submit(self, work: Work) -> None:
         """From any thread."""
@@ -58,48 +84,100 @@ class Core:
                 self.step()
 
     def stats(self) -> Stats:
-        """From any thread; the figures may be a step apart."""
-        running = len(self._scheduler.running)
-        return Stats(
+        """From any thread. How far it is, as of now; all else as of the last look, see `_look`."""
+        running = self.scheduler.rows
+        return structs.replace(
+            self._looked, steps=self._steps, running=running, waiting=max(0, len(self._live) - running)
+        )
+
+    def _look(self, now: float = inf) -> None:
+        """Takes stock for `stats`, now and then: on this thread, for the books are open while others read them."""
+        if now < self._look_at:
+            return
+        self._look_at = perf_counter() + LOOK_SECONDS
+        self._looked = Stats(
             steps=self._steps,
-            running=running,
-            waiting=max(0, len(self._live) - running),
+            running=0,
+            waiting=0,
             prefill_tokens=self._prefill_tokens,
+            cached_tokens=self._cached_tokens,
             generated_tokens=self._generated_tokens,
+            preemptions=self._preemptions,
             busy_seconds=self._busy_seconds,
             requests=self._requests,
             memory_bytes=mx.get_active_memory(),
             peak_memory_bytes=mx.get_peak_memory(),
+            kv_bytes=self.batch.store.nbytes,
+            pool_bytes=self.batch.prefix.nbytes,
+            cache=asdict(self.batch.prefix.counters()),
+            memory=structs.asdict(self.memory.report()),
         )
+
+    # --- one step ----------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         began = perf_counter()
-        plan = self._scheduler.plan()
-        for sequence, _ in plan.prefill:
-            sequence.started = sequence.started or began
-        rows = self._batch.rows
-        previous, self._launch = self._launch, None
+        for job in self.scheduler.expired(began):
+            self._time_out(self._live[job.id])
+        plan = self.scheduler.plan(began)
+        rows = self.batch.rows
+        if plan.preempt or plan.admit or plan.prefill or plan.full or self.batch.unsettled:
+            self._finish_launch()
+            self._change(plan)
+        elif not plan.decode:
+            self._finish_launch()
+            self._nap()
+        if self.batch.rows:
+            self._decode()
+        self._steps += 1
+        now = perf_counter()
+        self._bill(now - began, rows)
+        self._look(now)
+
+    def _decode(self) -> None:
+        """Launches the next step, then reads the one before."""
+        previous = self._launch
         try:
-            if plan.decode:
-                self._launch = self._batch.launch()
+            self._launch = self.batch.launch()
+            self._launched_at = perf_counter()
             if previous is not None:
                 self._commit(previous)
-        except Exception:
-            self._fail_rows()
-        self._prefill(plan)
-        self._steps += 1
-        self._bill(perf_counter() - began, rows, plan)
+        except Exception as error:
+            self._launch = None
+            self._isolate(error)
+
+    def _finish_launch(self) -> None:
+        """Waits for the step under way, so that nothing holds the caches."""
+        launch, self._launch = self._launch, None
+        if launch is None:
+            return
+        try:
+            self._commit(launch)
+        except Exception as error:
+            self._isolate(error)
+        else:
+            self.scheduler.observe_decode(len(launch.lanes), perf_counter() - self._launched_at)
 
     def _commit(self, launch: Launch) -> None:
-        """Reads a step's tokens, hands them to the output thread and lets ended rows leave."""
+        """Reads a step's tokens, hands them to the output thread and lets ended rows stop."""
         said: list[tuple[Sequence, int]] = []
         ends: list[End] = []
-        for sequence, token in zip(launch.rows, launch.wait(), strict=True):
-            if sequence.ended:
+        broken: list[Sequence] = []
+        for sequence, token, finite in zip(launch.lanes, *launch.wait(), strict=True):
+            if sequence is None:
                 continue
-            sequence.generated += 1
+            if sequence.ended:
+                if not sequence.row.ended:
+                    # By a stop string, which the output thread found.
+                    self._part(sequence)
+                continue
+            if not finite:
+                broken.append(sequence)
+                continue
+            sequence.output.append(token)
             self._generated_tokens += 1
-            if token in self._model.end_tokens:
+            self.scheduler.charge(sequence, output=1)
+            if token in self._end_tokens:
                 ends.append(End(sequence, "stop", counted=1))
                 continue
             said.append((sequence, token))
@@ -107,45 +185,74 @@ class Core:
                 ends.append(End(sequence, "length"))
         self._output.put(Tokens(said))
         for end in ends:
-            end.sequence.ended = True
-            self._output.put(end)
-        self._release([row for row in self._batch.rows if row.ended])
+            self._end(end)
+        for sequence in broken:
+            self._fail(sequence, NotFinite())
 
-    def _prefill(self, plan: Plan) -> None:
-        if self._launch is not None and any(tokens for _, tokens in plan.prefill):
-            # The rows' step first: what is timed below is then the prefill alone.
-            mx.eval(self._launch.tokens)
-        ready: list[Sequence] = []
-        for sequence, tokens in plan.prefill:
-            began = perf_counter()
-            try:
-                self._batch.prefill(sequence, tokens)
-            except Exception as error:
-                self._fail(sequence, error)
-                continue
-            self._prefill_tokens += tokens
-            self._scheduler.observe_prefill(tokens, perf_counter() - began)
-            if sequence.to_prefill == 0:
-                ready.append(sequence)
-        if ready:
-            try:
-                self._batch.join(ready)
-            except Exception:
-                self._fail_rows()
-                for sequence in ready:
-                    self._fail(sequence)
-            else:
-                self._scheduler.start(ready)
+    def _change(self, plan: Plan) -> None:
+        """All that needs the caches to itself, in the plan's order."""
+        for sequence in plan.full:
+            self._end(End(sequence, "length"))
+        for sequence in plan.preempt:
+            if not sequence.ended:
+                self._preempt(sequence)
+        for sequence in self.batch.ended():
+            self._leave(sequence)
+        for sequence in plan.admit:
+            if not sequence.ended:
+                self._open(sequence)
+        ready = [
+            sequence for sequence, tokens in plan.prefill if not sequence.ended and self._prefill(sequence, tokens)
+        ]
+        for sequence in self.batch.ended():
+            self._leave(sequence)
+        self.batch.settle(ready)
+        self.scheduler.start(ready)
 
-    def _bill(self, seconds: float, rows: list[Sequence], plan: Plan) -> None:
+    def _open(self, sequence: Sequence) -> None:
+        first = sequence.started is None
+        sequence.started = sequence.started or perf_counter()
+        try:
+            self.batch.open(sequence)
+        except Exception as error:
+            self._fail(sequence, error)
+            return
+        if first:
+            self._cached_tokens += sequence.cached
+        self.scheduler.charge(sequence, cached=sequence.prefilled)
+
+    def _prefill(self, sequence: Sequence, tokens: int) -> bool:
+        """Whether it is ready to join."""
+        if sequence.row is None:
+            return False
+        began, context = perf_counter(), sequence.prefilled
+        tokens = min(tokens, sequence.to_prefill)
+        try:
+            self.batch.prefill(sequence, tokens)
+        except Exception as error:
+            self._prefill_failed(sequence, error)
+            return False
+        self._prefill_tokens += tokens
+        if tokens:
+            self._worked.append((sequence, tokens))
+            self.scheduler.charge(sequence, prompt=tokens)
+            self.scheduler.observe_prefill(tokens, perf_counter() - began, context)
+        return sequence.to_prefill == 0
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """It waits again; what it has so far is in the prefix cache then, where there is one."""
+        self._preemptions += 1
+        if sequence.row is not None:
+            self.batch.leave(sequence)
+        sequence.prefilled = 0
+        self.scheduler.preempted([sequence])
+
+    def _bill(self, seconds: float, rows: list[Sequence]) -> None:
         """Shares a step's time among those it worked for, by tokens processed."""
         self._busy_seconds += seconds
-        tokens = len(rows) + sum(count for _, count in plan.prefill)
-        if not tokens:
-            return
-        for sequence in rows:
-            sequence.engine_seconds += seconds / tokens
-        for sequence, count in plan.prefill:
+        worked, self._worked = [*((row, 1) for row in rows), *self._worked], []
+        tokens = sum(count for _, count in worked)
+        for sequence, count in worked:
             sequence.engine_seconds += seconds * count / tokens
 
     # --- what the other threads send ---------------------------------------------------------------------------------
@@ -162,11 +269,24 @@ class Core:
             return
 
     def _idle(self) -> Work | None:
-        """Blocks until there is work; buffers that no request needs any more go back first."""
-        self._launch = None
+        """Blocks until there is work; rows that ended leave first, and buffers that nobody needs any more go back."""
+        self._finish_launch()
+        for sequence in self.batch.ended():
+            self._leave(sequence)
+        self.batch.settle()
+        self._look()
         if self._inbox.empty():
             mx.clear_cache()
         return self._inbox.get()
+
+    def _nap(self) -> None:
+        """All that there is waits for something that is not a step: a moment's rest instead of a busy loop."""
+        try:
+            work = self._inbox.get(timeout=NAP)
+        except Empty:
+            return
+        if work is not None:
+            self._take(work)
 
     def _take(self, work: Work) -> None:
         match work:
@@ -175,57 +295,92 @@ class Core:
             case CancelRequest(client, id):
                 sequence = self._live.get(id)
                 if sequence is not None and sequence.client == client:
-                    self._cancel([sequence])
+                    self._end(End(sequence, "cancelled"))
             case CancelClient(client):
-                self._cancel([s for s in self._live.values() if s.client == client])
+                for sequence in [s for s in self._live.values() if s.client == client]:
+                    self._end(End(sequence, "cancelled"))
             case ReconcileRequest(client, ids):
-                self._cancel([self._live[id] for id in ids if id in self._live])
+                for sequence in [self._live[id] for id in ids if id in self._live]:
+                    self._end(End(sequence, "cancelled"))
                 self._output.put(Recall(client, ids))
 
     def _add(self, sequence: Sequence) -> None:
         if sequence.id in self._live:
             self._output.put(Failure(sequence, "engine_error", "A request with this id is running already."))
             return
-        try:
-            self._scheduler.add(sequence)
-        except QueueFull:
-            message = f"{self._scheduler.max_waiting} requests are waiting already. Try again in a moment."
-            self._output.put(Failure(sequence, "server_is_overloaded", message))
+        self.memory.check()
+        refusal = self.memory.refusal()
+        if refusal is None:
+            try:
+                self.scheduler.add(sequence, perf_counter())
+            except QueueFull:
+                refusal = f"{self.scheduler.max_waiting} requests are waiting already. Try again in a moment."
+        if refusal is not None:
+            self._output.put(Failure(sequence, "server_is_overloaded", refusal))
             return
         self._requests += 1
         self._live[sequence.id] = sequence
-
-    def _cancel(self, sequences: list[Sequence]) -> None:
-        for sequence in sequences:
-            sequence.ended = True
-            self._output.put(End(sequence, "cancelled"))
-        self._release(sequences)
+        self.batch.prefix.admit(sequence)
 
     # --- leaving -----------------------------------------------------------------------------------------------------
 
-    def _release(self, sequences: list[Sequence]) -> None:
-        if not sequences:
-            return
-        for sequence in sequences:
-            self._live.pop(sequence.id, None)
-            sequence.cache = None
-        self._scheduler.remove(sequences)
-        self._batch.leave(sequences)
+    def _end(self, end: End | Failure) -> None:
+        """It says no more. If it has a row, that goes between steps, see `_leave`."""
+        end.sequence.ended = True
+        self._output.put(end)
+        self._part(end.sequence)
+
+    def _part(self, sequence: Sequence) -> None:
+        self._live.pop(sequence.id, None)
+        self.scheduler.remove([sequence])
+        self.batch.end(sequence)
+        if sequence.row is None:
+            self.batch.prefix.forget(sequence)
+
+    def _leave(self, sequence: Sequence) -> None:
+        """Its row goes, what it holds to the prefix cache."""
+        try:
+            self.batch.leave(sequence)
+        except Exception:
+            log.exception("what request %s has computed could not go to the prefix cache", sequence.id)
+        self.batch.prefix.forget(sequence)
+
+    def _time_out(self, sequence: Sequence) -> None:
+        seconds = perf_counter() - sequence.received
+        message = f"The request has taken {seconds:.0f} s, which is its timeout (--timeout)."
+        self._end(Failure(sequence, "timeout", message))
 
     def _fail(self, sequence: Sequence, error: Exception | None = None) -> None:
         if error is not None:
             log.error("request %s failed: %s: %s", sequence.id, type(error).__name__, error)
-        sequence.ended = True
-        self._output.put(Failure(sequence, "engine_error", "The engine failed on this request."))
-        self._release([sequence])
+        self.batch.end(sequence, poisoned=True)
+        self._end(Failure(sequence, "engine_error", "The engine failed on this request."))
 
-    def _fail_rows(self) -> None:
-        """A step of the whole batch failed: its rows get an honest error, and the engine goes on without them."""
-        log.exception("a step with %d rows failed", len(self._batch.rows))
-        rows = self._batch.rows
-        self._launch = None
-        self._batch.clear()
-        for sequence in rows:
-            if not sequence.ended:
-                self._fail(sequence)
-        self._release(rows)
+    def _prefill_failed(self, sequence: Sequence, error: Exception) -> None:
+        """Short of memory, the newest prefill makes room, and tries again later, once."""
+        if not is_out_of_memory(error):
+            self._fail(sequence, error)
+        elif sequence.strikes:
+            log.error("memory ran out on the prompt of request %s once more", sequence.id)
+            self.batch.end(sequence, poisoned=True)
+            message = "The engine has not enough memory for this request now. Try again, or with a shorter prompt."
+            self._end(Failure(sequence, "server_is_overloaded", message))
+        else:
+            log.warning("memory ran out on the prompt of request %s; it waits and tries again", sequence.id)
+            sequence.strikes += 1
+            sequence.row.poisoned = True
+            self._preempt(sequence)
+            mx.clear_cache()
+
+    def _isolate(self, error: Exception) -> None:
+        """A step of the whole batch failed. Those on whom it fails get an honest error; the others don't notice."""
+        rows = self.batch.rows
+        log.error("a step with %d rows failed: %s: %s", len(rows), type(error).__name__, error)
+        self.batch.rewind()
+        for sequence in culprits(rows, self.batch.works):
+            self._fail(sequence)
+        if not self.batch.rewinds:
+            for sequence in self.batch.rows:
+                sequence.row.poisoned = True
+                self._preempt(sequence)
+            self.batch.settle()

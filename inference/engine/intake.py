@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import zmq
@@ -48,6 +48,22 @@ class ReconcileRequest:
     ids: list[str]
 
 
+@dataclass(slots=True)
+class Limits:
+    """What the engine's options say about requests."""
+
+    default_max_tokens: int | None = None
+    """Of an answer, where neither request nor gateway name a number."""
+    greedy: bool = False
+    """Every request is greedy, whatever it asks for."""
+    sampling: dict[str, float] = field(default_factory=dict)
+    """The operator's defaults, which win over the model's own."""
+    timeout: float | None = None
+    """Seconds from arrival to the end."""
+    context: Callable[[int], int] = lambda length: length
+    """The context that new requests get of the model's, in tokens: less while memory is short."""
+
+
 Work = Sequence | CancelRequest | CancelClient | ReconcileRequest
 """What the step thread receives."""
 
@@ -64,6 +80,7 @@ class Intake:
         ready: protocol.Ready,
         submit: Callable[[Work], None],
         output: Output,
+        limits: Limits,
     ) -> None:
         self._socket = context.socket(zmq.ROUTER)
         self._socket.router_handover = True
@@ -73,6 +90,7 @@ class Intake:
         self._ready = ready
         self._submit = submit
         self._output = output
+        self._limits = limits
         self.thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def _run(self) -> None:
@@ -100,7 +118,7 @@ class Intake:
 
     def _generate(self, client: bytes, request: protocol.Generate) -> None:
         try:
-            sequence = make_sequence(client, request, self._model)
+            sequence = make_sequence(client, request, self._model, self._limits)
         except Refusal as refusal:
             failed = protocol.Failed(request.id, refusal.code, refusal.message, refusal.param)
             self._output.put(Say(client, failed))
@@ -114,34 +132,53 @@ class Intake:
             self._submit(sequence)
 
 
-def make_sequence(client: bytes, request: protocol.Generate, model: LoadedModel) -> Sequence:
+def make_sequence(
+    client: bytes, request: protocol.Generate, model: LoadedModel, limits: Limits | None = None
+) -> Sequence:
     """Tokenises the prompt and checks it against the model. Raises Refusal."""
+    limits = limits or Limits()
     prompt, param = _prompt(request, model)
-    room = model.context_length - len(prompt)
+    context = limits.context(model.context_length)
+    room = context - len(prompt)
     wanted = request.max_tokens
     if room < 1 or (wanted is not None and wanted > room):
         answer = "" if wanted is None else f" and up to {wanted} of an answer"
         raise Refusal(
             "context_length_exceeded",
-            f"This model's context holds {model.context_length} tokens, but the prompt has {len(prompt)}{answer}. "
-            "Shorten the prompt" + ("." if wanted is None or room < 1 else " or lower max_tokens."),
+            f"This model's context holds {context} tokens"
+            f"{' while memory is short' if context < model.context_length else ''}, "
+            f"but the prompt has {len(prompt)}{answer}. Shorten the prompt"
+            + ("." if wanted is None or room < 1 else " or lower max_tokens."),
             param,
         )
     for token in request.sampling.logit_bias:
         if not 0 <= token < model.vocab:
             raise Refusal("invalid_prompt", f"logit_bias: this model has no token {token}.", "logit_bias")
-    return Sequence(
+    sequence = Sequence(
         id=request.id,
         client=client,
         prompt=prompt,
-        sampling=structs.replace(
-            request.sampling, **{name: model.defaults[name] for name in request.omitted if name in model.defaults}
-        ),
-        max_tokens=min(request.default_max_tokens, room) if wanted is None else wanted,
+        sampling=_sampling(request, model, limits),
+        max_tokens=min(limits.default_max_tokens or request.default_max_tokens, room) if wanted is None else wanted,
         detokenizer=Detokenizer(model.tokenizer),
         stops=StopMatcher(request.stop),
         user=request.user,
+        weight=request.weight,
+        priority=request.priority,
+        salt=request.salt,
     )
+    if limits.timeout is not None:
+        sequence.deadline = sequence.received + limits.timeout
+    return sequence
+
+
+def _sampling(request: protocol.Generate, model: LoadedModel, limits: Limits) -> protocol.Sampling:
+    """What the request says; else the operator; else the model's publishers."""
+    defaults = model.defaults | limits.sampling
+    sampling = structs.replace(
+        request.sampling, **{name: defaults[name] for name in request.omitted if name in defaults}
+    )
+    return structs.replace(sampling, temperature=0.0) if limits.greedy else sampling
 
 
 def _prompt(request: protocol.Generate, model: LoadedModel) -> tuple[list[int], str]:

@@ -1,5 +1,6 @@
 """Loading a language model: weights by mlx-lm, and what the engine has to know about it."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class LoadedModel:
     end_tokens: frozenset[int]
     defaults: dict[str, float]
     """Sampling settings that its publishers recommend, by our names for them."""
+    fingerprint: str
+    """Changes when its files do: what was computed with other weights is worth nothing."""
 
     @property
     def has_chat_template(self) -> bool:
@@ -64,6 +67,7 @@ def load_model(source: str, name: str) -> LoadedModel:
         context_length=context_length(config),
         end_tokens=end_of_turn_tokens(tokenizer, set(tokenizer.eos_token_ids)),
         defaults=_sampling_defaults(tokenizer.name_or_path),
+        fingerprint=_fingerprint(Path(tokenizer.name_or_path)),
     )
 
 
@@ -74,6 +78,18 @@ def context_length(config: dict[str, Any]) -> int:
             if isinstance(part.get(key), int) and part[key] > 0:
                 return int(part[key])
     return FALLBACK_CONTEXT
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of names, sizes and times of the weights and of the configuration's content. Reading gigabytes would be surer
+    and slower; a cached download's name is its content's hash anyway."""
+    mark = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
+        if file.is_file():
+            real = file.resolve()
+            stat = real.stat()
+            mark.update(f"{file.name} {real.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return mark.hexdigest()
 
 
 def _sampling_defaults(folder: str) -> dict[str, float]:

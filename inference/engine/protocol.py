@@ -26,6 +26,11 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     seed: int = 0
     """32 bits; a request without a seed gets a random one from the gateway."""
     logit_bias: dict[int, float] = {}
+    """Added to the token's logit; -100 and below bans it, 100 and above leaves nothing else."""
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    logprobs: int | None = None
+    """None: none. n >= 0: the chosen token's, and the n likeliest tokens', at most 20."""
 
 
 # --- client -> engine ----------------------------------------------------------------------------------------------
@@ -55,9 +60,12 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     default_max_tokens: int = 32768
     stop: list[str] = []
     user: str = ""
-    """The account that it is for. Fairness between accounts comes with the scheduler's; so far, first come, first
-    served."""
+    """The account that it is for: the scheduler is fair between accounts."""
+    weight: float = 1.0
+    """The account's share against others'; above 0."""
     priority: Literal["interactive", "api", "batch"] = "api"
+    salt: str = ""
+    """Only requests of the same salt share cached prefixes: its team's."""
     instance: str = ""
     """The engine process that this was meant for. A message that waited in a socket while an engine was restarted
     reaches its successor, long after the request was answered with an error."""
@@ -86,6 +94,9 @@ class Ready(msgspec.Struct, tag=True):
     context_length: int
     pid: int
     has_chat_template: bool
+    batching: str = "batched"
+    """How it runs: "batched", "padded" (long rows slow short ones down) or "single" (one request at a time)."""
+    batching_reason: str = ""
 
 
 class Accepted(msgspec.Struct, tag=True):
@@ -136,7 +147,7 @@ class Finished(msgspec.Struct, tag=True):
     stop_sequence: str | None = None
 
 
-FailureCode = Literal["invalid_prompt", "context_length_exceeded", "server_is_overloaded", "engine_error"]
+FailureCode = Literal["invalid_prompt", "context_length_exceeded", "server_is_overloaded", "timeout", "engine_error"]
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -161,14 +172,25 @@ class Stats(msgspec.Struct, tag=True):
     steps: int
     running: int
     waiting: int
-    prefill_tokens: int
-    """Since the start, as are the following."""
-    generated_tokens: int
-    busy_seconds: float
-    requests: int
-    memory_bytes: int
+    prefill_tokens: int = 0
+    """Computed since the start, as are the following."""
+    cached_tokens: int = 0
+    """Of prompts, taken from the prefix cache instead."""
+    generated_tokens: int = 0
+    preemptions: int = 0
+    busy_seconds: float = 0.0
+    requests: int = 0
+    memory_bytes: int = 0
     """MLX's active memory: weights and caches."""
-    peak_memory_bytes: int
+    peak_memory_bytes: int = 0
+    kv_bytes: int = 0
+    """Of the slots that rows live in."""
+    pool_bytes: int = 0
+    """Of the prefix cache's pool, used or not."""
+    cache: dict[str, int] = {}
+    """The prefix cache's counters, by the names of `inference.engine.prefix.records.Counters`."""
+    memory: dict[str, Any] = {}
+    """The memory monitor's report."""
 
 
 ClientMessage = Hello | Generate | Cancel | Reconcile

@@ -22,16 +22,30 @@ class Sequence:
     detokenizer: Detokenizer
     stops: StopMatcher
     user: str = ""
+    weight: float = 1.0
+    """The user's share against others'."""
+    priority: str = "api"
+    salt: str = ""
+    """What may share cached prefixes with it: its team's name for that."""
     received: float = field(default_factory=perf_counter)
+    deadline: float | None = None
+    """When it ends with a timeout, by `perf_counter`."""
 
     # The step thread's.
     prefilled: int = 0
-    """Prompt tokens whose KV is in `cache`. The last prompt token is never prefilled: it is the first decode input."""
+    """Tokens whose keys and values are there. The last token is never prefilled: it is the first decode input."""
+    cached: int = 0
+    """Tokens of the prompt that did not have to be computed."""
     launched: int = 0
     """Decode steps begun, which is the position of the next draw. At most one ahead of `generated`."""
-    generated: int = 0
-    cache: list[Any] | None = None
-    """Per layer, while it prefills alone; None before that and once the row is in the batch."""
+    output: list[int] = field(default_factory=list)
+    """Tokens generated, the one that ended it included."""
+    row: Any = None
+    """Its place on the device (kv.banks.Row), while it has one."""
+    chain: Any = None
+    """The keys of its blocks in the prefix cache (prefix.keys.Chain), while it is in the engine."""
+    strikes: int = 0
+    """How often memory ran out on it."""
     started: float | None = None
     first_token: float | None = None
     engine_seconds: float = 0.0
@@ -47,8 +61,28 @@ class Sequence:
     """Its last event is sent."""
 
     @property
+    def generated(self) -> int:
+        return len(self.output)
+
+    @property
+    def context(self) -> int:
+        """Tokens known so far: the prompt, and what was generated."""
+        return len(self.prompt) + len(self.output)
+
+    @property
     def to_prefill(self) -> int:
-        return len(self.prompt) - 1 - self.prefilled
+        return self.context - 1 - self.prefilled
+
+    @property
+    def last_token(self) -> int:
+        return self.output[-1] if self.output else self.prompt[-1]
+
+    def tokens(self, start: int, end: int) -> list[int]:
+        """Those of prompt and answer at positions [start, end)."""
+        split = len(self.prompt)
+        if end <= split:
+            return self.prompt[start:end]
+        return self.prompt[start:split] + self.output[max(0, start - split) : end - split]
 
     def tally(self) -> Tally:
         now = perf_counter()
@@ -56,6 +90,7 @@ class Sequence:
         first = self.first_token or now
         return Tally(
             prompt_tokens=len(self.prompt),
+            cached_tokens=self.cached,
             completion_tokens=self.counted,
             queue_ms=(started - self.received) * 1e3,
             prefill_ms=(first - started) * 1e3,

@@ -1,8 +1,10 @@
 """`serve` as an operator meets it: first start, second start, mistakes, and the way down."""
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -114,6 +116,9 @@ def test_one_folder_one_supervisor(own):
         (["not a model!"], "no such folder"),
         (["--port", "99999"], "--port"),
         (["--host", "203.0.113.77"], "--host"),
+        (["--max-num-seqs", "0"], "--max-num-seqs: must be a whole number from 1 to 1024, not 0"),
+        (["--kv-bits", "3"], "--kv-bits: must be one of none, 8, 4, not 3"),
+        (["--disable-prefix-cache", "--cache-strategy", "paged"], "--disable-prefix-cache and --cache-strategy paged"),
     ],
 )
 def test_mistakes_are_named_before_anything_starts(tmp_path, arguments, says):
@@ -132,6 +137,52 @@ def test_a_taken_port_is_named(own, tmp_path):
 def test_a_wrong_setting_is_named(tmp_path, name, value):
     code, said = serve(tmp_path, **{name: value})
     assert code != 0 and name in said and value in said and "Traceback" not in said
+
+
+def test_engine_options_reach_the_engine_and_are_kept(own):
+    def engine_flags():
+        words = own.child("inference.engine").cmdline()
+        return words[words.index("--endpoint") + 2 :]
+
+    def restart(*arguments):
+        own.stop()
+        own.arguments = arguments
+        own.start()
+
+    assert engine_flags() == [] and "Options" not in own.output
+    restart("--max-num-seqs", "3", "--timeout", "900")
+    assert engine_flags() == ["--max-num-seqs", "3", "--timeout", "900"]
+    assert "atelier-tiny: --max-num-seqs 3 --timeout 900 (until now: the defaults)" in own.output
+    assert float(own.child("gateway").environ()["ATELIER_TIMEOUT"]) == 900, "or it would end such requests at 600 s"
+    restart()
+    assert engine_flags() == ["--max-num-seqs", "3", "--timeout", "900"]
+    assert "Options  atelier-tiny: --max-num-seqs 3 --timeout 900\n" in own.output
+    restart("--deterministic")
+    assert engine_flags() == ["--deterministic"]
+    assert "atelier-tiny: --deterministic (until now: --max-num-seqs 3 --timeout 900)" in own.output
+    restart("--runtime-mode", "auto")
+    assert engine_flags() == []
+    assert "atelier-tiny: the defaults (until now: --deterministic)" in own.output
+
+
+def test_options_that_were_stored_wrongly_are_named_and_the_others_are_served(own):
+    own.stop()
+    with contextlib.closing(sqlite3.connect(own.data_dir / "atelier.sqlite3")) as database, database:
+        database.execute("""update inference_model set engine_options = '{"kv_bits": 3}'""")
+    folder = own.data_dir / "other"
+    shutil.copytree(BUILTIN_FOLDER / "atelier-tiny", folder)
+    own.arguments, key = ("atelier-tiny", str(folder)), own.key
+    own.start()
+    own.key = key
+    assert "serves other" in own.output and "Failed   atelier-tiny: --kv-bits must be one of none, 8, 4" in own.output
+    with own.client() as client:
+        states = {model["id"]: model["state"] for model in client.get("/v1/models").json()["data"]}
+        assert states == {"atelier-tiny": "failed", "other": "ready"}
+    assert own.child("inference.engine").cmdline().count("other") == 1, "the one engine there is"
+    own.stop()
+    own.arguments = ("atelier-tiny", "--kv-bits", "8")
+    own.start()
+    assert "serves atelier-tiny" in own.output and "(until now: a mistake: --kv-bits must be" in own.output
 
 
 def test_a_model_from_a_folder_is_known_by_path_and_name(tmp_path):

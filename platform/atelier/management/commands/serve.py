@@ -3,7 +3,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import atelier
 import inference
 from accounts.services import FirstRun, do_create_first_admin
 from atelier.supervision import LOOPBACK, Platform
-from inference.services import do_deploy_models
+from inference.engine.options import EngineOptions, OptionError, add_arguments, argv, given, make
+from inference.models import Deployment
+from inference.services import do_deploy_models, do_set_engine_options
 from inference.sources import DEFAULT_MODEL, Source, SourceError, parse_source
 
 
@@ -30,32 +32,38 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=settings.HOST, help="address to listen on (default %(default)s)")
         parser.add_argument("--localhost", action="store_true", help=f"the same as --host {LOOPBACK}")
         parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (default %(default)s)")
+        add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         host = LOOPBACK if options["localhost"] else options["host"]
         port = options["port"]
         try:
-            sources = [parse_source(given) for given in options["models"] or [DEFAULT_MODEL]]
-        except SourceError as error:
+            sources = [parse_source(name) for name in options["models"] or [DEFAULT_MODEL]]
+            chosen = given(options)
+            engine_options = make(chosen) if chosen else None
+        except (SourceError, OptionError) as error:
             raise CommandError(str(error)) from error
         check_port(host, port)
         share_import_path()
         with only_one():
-            self.serve(sources, host, port)
+            self.serve(sources, host, port, engine_options)
 
-    def serve(self, sources: list[Source], host: str, port: int) -> None:
+    def serve(self, sources: list[Source], host: str, port: int, engine_options: EngineOptions | None) -> None:
+        """engine_options: what the models are to have from now on, None to keep what they have."""
         call_command("migrate", interactive=False, verbosity=0)
         first = do_create_first_admin()
         node = socket.gethostname()
         try:
-            do_deploy_models(sources, host=node)
+            deployments = do_deploy_models(sources, host=node)
         except ValueError as error:
             raise CommandError(str(error)) from error
+        options = [line for deployment in deployments if (line := settle_options(deployment, engine_options))]
+        give_gateway_time(deployments)
         # Each thread and process makes connections of its own from here on.
         connection.close()
         if first is not None:
             self.introduce(first)
-        asyncio.run(Platform(host, port, node).run(lambda engines: self.greet(host, port, engines)))
+        asyncio.run(Platform(host, port, node).run(lambda engines: self.greet(host, port, engines, options)))
 
     def introduce(self, first: FirstRun) -> None:
         """Printed, never logged, and before anything can go wrong: password and key are shown here and nowhere else."""
@@ -65,7 +73,7 @@ class Command(BaseCommand):
             f"Key      {first.key}",
         )
 
-    def greet(self, host: str, port: int, engines: dict[str, str | None]) -> None:
+    def greet(self, host: str, port: int, engines: dict[str, str | None], options: list[str]) -> None:
         shown = "localhost" if host in (LOOPBACK, "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{port}"
         served = [name for name, failure in engines.items() if failure is None]
@@ -73,6 +81,7 @@ class Command(BaseCommand):
         self.say(
             f"Atelier serves {', '.join(served) or 'no model yet'}",
             *failed,
+            *(f"Options  {line}" for line in options),
             f"API      {url}/v1",
             f"Admin    {url}/admin/",
             f"Data     {settings.DATA_DIR}",
@@ -82,6 +91,36 @@ class Command(BaseCommand):
     def say(self, *lines: str) -> None:
         self.stdout.write("\n".join(["", *(f"  {line}" for line in lines), ""]))
         self.stdout.flush()
+
+
+def settle_options(deployment: Deployment, new: EngineOptions | None) -> str:
+    """Stores a model's new engine options, if there are any. In one line what it has now, where that is news or not
+    the default."""
+    model = deployment.model
+    before = in_words(do_set_engine_options(model, new) if new is not None else model.engine_options)
+    now = in_words(model.engine_options)
+    if now == before:
+        return f"{model}: {now}" if model.engine_options else ""
+    return f"{model}: {now} (until now: {before})"
+
+
+def in_words(stored: dict[str, Any]) -> str:
+    """Stored engine options as the flags that they are."""
+    try:
+        return " ".join(argv(make(stored))) or "the defaults"
+    except OptionError as error:
+        return f"a mistake: {error}"
+
+
+def give_gateway_time(deployments: list[Deployment]) -> None:
+    """A model with a longer --timeout than ATELIER_TIMEOUT needs a gateway that waits for it, and a worker that does
+    not give its requests up: they are started with the longer one."""
+    longest = settings.REQUEST_TIMEOUT_SECONDS
+    for deployment in deployments:
+        # Options that make no sense keep their engine from starting, and say why then.
+        with suppress(OptionError):
+            longest = max(longest, make(deployment.model.engine_options).timeout or 0)
+    os.environ["ATELIER_TIMEOUT"] = str(longest)
 
 
 def share_import_path() -> None:

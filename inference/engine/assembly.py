@@ -1,0 +1,102 @@
+"""Puts an engine together: a loaded model and its options become a Core."""
+
+import logging
+from collections.abc import Callable
+
+import mlx.core as mx
+
+from inference.engine import memory
+from inference.engine.batch import Batch
+from inference.engine.core import Core
+from inference.engine.kv.capacity import capacity_for
+from inference.engine.kv.prefix import Identity, PrefixCache, Rows
+from inference.engine.kv.selftest import Batching, decide
+from inference.engine.kv.solo import SoloStore
+from inference.engine.kv.store import Store
+from inference.engine.model import LoadedModel
+from inference.engine.monitors.memory import MemoryMonitor
+from inference.engine.options import Effective, EngineOptions, resolved
+from inference.engine.output import Output
+from inference.engine.scheduling.memory import Memory
+from inference.engine.scheduling.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+MOST_BLOCKS = 1 << 20
+"""Blocks of a cache whose blocks take no memory, as with models that keep states alone."""
+
+
+def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core:
+    """To be called by the thread that will run the core."""
+    effective = resolved(options)
+    batching = Batching(None, reason="--deterministic") if options.deterministic else decide(model.model)
+    if batching.reason:
+        log.warning("%s: %s", model.name, batching.reason)
+    budget = memory.plan(effective, mx.get_active_memory(), memory.limit())
+    largest = model.context_length + 2
+    bytes_of = _bytes_of(batching, largest)
+    ledger = Memory(budget.rows, bytes_of)
+    if not ledger.fits_ever(model.context_length):
+        log.warning("%s: its memory holds %d tokens of context at most", model.name, ledger.longest())
+        model.context_length = min(model.context_length, max(1, ledger.longest()))
+    prefix: Rows
+    if batching.layout is None:
+        prefix = Rows(SoloStore(model.model, largest=largest))
+    else:
+        store = Store(batching.layout, largest=largest, max_rows=effective.rows, grouped=batching.grouped)
+        prefix = (
+            _cache(model, store, options, effective, batching, budget.cache) if effective.prefix_cache else Rows(store)
+        )
+    rows = 1 if batching.layout is None else effective.rows
+    scheduler = Scheduler(
+        memory=ledger,
+        max_rows=rows,
+        max_waiting=options.max_waiting,
+        max_stall=options.max_stall_ms / 1000,
+        chunk=options.prefill_chunk,
+        prefill_batch_size=effective.prefill_rows,
+        cached=prefix.estimate,
+        held=prefix.held,
+    )
+    batch = Batch(model.model, model.vocab, prefix.store, prefix, protected=tuple(sorted(model.end_tokens)))
+    return Core(
+        batch,
+        scheduler,
+        output,
+        end_tokens=model.end_tokens,
+        memory=MemoryMonitor(options, memory.reading),
+        batching=batching.name,
+        batching_reason=batching.reason,
+    )
+
+
+def _bytes_of(batching: Batching, largest: int) -> Callable[[int], int]:
+    layout = batching.layout
+    if layout is None:
+        return lambda tokens: 0
+    return lambda tokens: layout.row_bytes(capacity_for(min(tokens, largest), largest))
+
+
+def _cache(
+    model: LoadedModel, store: Store, options: EngineOptions, effective: Effective, batching: Batching, budget: int
+) -> Rows:
+    """A paged cache within so many bytes."""
+    layout = store.layout
+    block = options.paged_cache_block_size
+    # Models with states hold checkpoints as well, and for some of them these are all there is.
+    states = budget if layout.states and not layout.token_bytes else budget // 2 if layout.states else 0
+    blocks = (budget - states) // (block * layout.token_bytes) if layout.token_bytes else MOST_BLOCKS
+    blocks = min(blocks, effective.cache_blocks or blocks)
+    if blocks < 1:
+        log.warning("%s: the prefix cache's budget of %d MiB holds no block, so it is off", model.name, budget >> 20)
+        return Rows(store)
+    return PrefixCache(
+        store,
+        Identity(model.fingerprint),
+        block=block,
+        max_blocks=blocks,
+        state_bytes=states,
+        share=batching.shared and effective.shared_prefixes,
+        bits=options.kv_bits,
+        turn_ends=model.end_tokens,
+    )

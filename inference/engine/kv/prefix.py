@@ -1,0 +1,378 @@
+"""The paged prefix cache as the batch uses it: what a sequence finds cached, and what it leaves behind."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from inference.engine.kv.banks import Row, Shared
+from inference.engine.kv.capacity import HEADROOM
+from inference.engine.kv.copies import restore, save
+from inference.engine.kv.pool import Pool
+from inference.engine.kv.store import Store
+from inference.engine.prefix.blocks import BlockIndex
+from inference.engine.prefix.keys import Chain, root
+from inference.engine.prefix.records import Counters, Divergence, Match
+from inference.engine.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+SHARED_TOKENS = 256
+"""A prefix shorter than this is copied into every row: reading it together would save too little."""
+SHARED_RUNS = 4
+"""A prefix in more pieces than this is copied, too: each piece is a product of its own in every layer."""
+FIRST_BLOCKS = 256
+STATE_EVERY = 1024
+"""Tokens of prompt between two state checkpoints, beside those at the ends of turns."""
+STATE_TURNS = 2
+"""Ends of turns in a prompt, from the last one back, that get a state checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What keys and values depend on besides the tokens."""
+
+    model: str
+    revision: str = ""
+    adapter: str = ""
+
+
+class Rows:
+    """Opens and closes rows without caching anything: --cache-strategy off, and models that can't batch."""
+
+    def __init__(self, store: Store):
+        self.store = store
+
+    def admit(self, sequence: Sequence) -> None:
+        """It is in the engine from now on, waiting or not."""
+
+    def forget(self, sequence: Sequence) -> None:
+        """It has left the engine."""
+
+    def estimate(self, sequence: Sequence) -> int:
+        """How many of its tokens would be found now."""
+        return 0
+
+    def held(self, sequence: Sequence) -> bool:
+        """Whether it should wait: another sequence is computing what it could take over."""
+        return False
+
+    def open(self, sequence: Sequence) -> Row:
+        """A row with all that is cached of the sequence; `prefilled` says how much that is."""
+        sequence.prefilled = 0
+        return self.store.open(room_for(sequence))
+
+    def stops(self, sequence: Sequence, start: int, end: int) -> list[int]:
+        """Positions in (start, end] at which the prefill has to pause for `commit`, `end` included."""
+        return [end]
+
+    def commit(self, sequence: Sequence) -> None:
+        """A chunk of it is prefilled."""
+
+    def prefilled(self, sequence: Sequence) -> None:
+        """All of it is, and it is about to join."""
+
+    def ended(self, sequence: Sequence) -> None:
+        """It will not decode any further, or not for now."""
+
+    def close(self, sequence: Sequence, *, scrub: bool = False) -> None:
+        self.store.close(sequence.row, scrub=scrub)
+        sequence.row = None
+
+    def overdue(self, rows: list[Sequence]) -> bool:
+        """Whether `catch_up` must not wait any longer."""
+        return False
+
+    def catch_up(self, rows: list[Sequence]) -> None:
+        """Between two steps: caches what decoding rows would lose."""
+
+    def divergence(self, sequence: Sequence) -> Divergence | None:
+        return None
+
+    def counters(self) -> Counters:
+        return Counters()
+
+    @property
+    def nbytes(self) -> int:
+        """Of the pool, used or not."""
+        return 0
+
+
+class PrefixCache(Rows):
+    """Blocks in a pool, named by their content.
+
+    max_blocks: how far the pool may grow. share: rows may read a prefix where it lies in the pool. turn_ends: the
+    tokens that end a turn, where models with states get their checkpoints.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        identity: Identity,
+        *,
+        block: int,
+        max_blocks: int,
+        state_bytes: int,
+        share: bool,
+        bits: int | None = None,
+        turn_ends: Iterable[int] = (),
+    ):
+        super().__init__(store)
+        self._layout = store.layout
+        self._identity = identity
+        self._max_blocks = max_blocks
+        self._bits = bits
+        self._turn_ends = frozenset(turn_ends)
+        first = min(FIRST_BLOCKS, max_blocks)
+        self.pool = Pool(self._layout, first * block, bits=bits)
+        store.pool = self.pool
+        self._share = share and self.pool.in_place
+        self.index = BlockIndex(
+            block, first, block_bytes=block * self._layout.token_bytes, checkpoint_budget=state_bytes
+        )
+        self._has_state = bool(self._layout.states)
+        self._wanted: Counter[bytes] = Counter()
+        """How many sequences in the engine have this block in their prompt."""
+        self._prefilling: dict[str, Sequence] = {}
+        self._stops: dict[str, set[int]] = {}
+        """Positions at which a state is wanted, by sequence."""
+        self._shared: dict[tuple[int, ...], Shared] = {}
+        self._roots: dict[str, bytes] = {}
+
+    # --- before it runs ----------------------------------------------------------------------------------------------
+
+    def admit(self, sequence: Sequence) -> None:
+        chain = Chain(self._root(sequence.salt), self.index.size)
+        chain.extend(sequence.prompt)
+        sequence.chain = chain
+        self._wanted.update(chain.keys)
+        if self._has_state:
+            self._stops[sequence.id] = self._state_stops(sequence.prompt)
+
+    def forget(self, sequence: Sequence) -> None:
+        if sequence.chain is None:
+            return
+        self._prefilling.pop(sequence.id, None)
+        self._stops.pop(sequence.id, None)
+        for key in sequence.chain.keys[: len(sequence.prompt) // self.index.size]:
+            self._wanted[key] -= 1
+            if not self._wanted[key]:
+                del self._wanted[key]
+        sequence.chain = None
+
+    def estimate(self, sequence: Sequence) -> int:
+        return self.index.peek(sequence.chain, sequence.context - 1, state=self._has_state).tokens
+
+    def held(self, sequence: Sequence) -> bool:
+        known: int | None = None
+        for leader in self._prefilling.values():
+            if leader is sequence or leader.chain.root != sequence.chain.root:
+                continue
+            common = min(shared_tokens(leader.chain, sequence.chain), sequence.context - 1, leader.context - 1)
+            # The block that the two part in is written when the leader has filled it.
+            there = min(-(-common // self.index.size) * self.index.size, leader.context - 1)
+            if leader.prefilled >= there:
+                continue
+            if known is None:
+                known = self.estimate(sequence)
+            if common - known < self.index.size:
+                continue
+            if self._has_state:
+                if leader.prefilled > common:
+                    continue
+                self._stops[leader.id].add(common)
+            return True
+        return False
+
+    def divergence(self, sequence: Sequence) -> Divergence | None:
+        return self.index.divergence(sequence.chain)
+
+    # --- its row -----------------------------------------------------------------------------------------------------
+
+    def open(self, sequence: Sequence) -> Row:
+        match = self.index.match(sequence.chain, sequence.context - 1, state=self._has_state)
+        shared = self._find_shared(sequence, match)
+        base = shared.length if shared else 0
+        row = self.store.open(room_for(sequence) - base, shared)
+        if shared:
+            self.index.hold(shared.blocks)
+        restore(self.store, row, match.copies, match.tokens)
+        if match.checkpoint is not None:
+            for leaf, arrays in match.checkpoint.payload.items():
+                row.private[leaf].cache = list(arrays)
+        row.own = match.tokens - base
+        row.committed = match.tokens
+        sequence.prefilled = match.tokens
+        if not sequence.output:
+            sequence.cached = min(match.tokens, len(sequence.prompt))
+        self._prefilling[sequence.id] = sequence
+        return row
+
+    def stops(self, sequence: Sequence, start: int, end: int) -> list[int]:
+        wanted = self._stops.get(sequence.id, ())
+        return [*sorted(stop for stop in wanted if start < stop < end), end]
+
+    def commit(self, sequence: Sequence) -> None:
+        row = sequence.row
+        if self._has_state and row.length in self._stops[sequence.id]:
+            self._save(sequence, row.length)
+            self._checkpoint(sequence, row.length)
+        else:
+            self._save(sequence, row.length // self.index.size * self.index.size)
+
+    def prefilled(self, sequence: Sequence) -> None:
+        self._prefilling.pop(sequence.id, None)
+        self._save(sequence, sequence.row.length)
+        self._checkpoint(sequence, sequence.row.length)
+        self._lean(sequence)
+
+    def ended(self, sequence: Sequence) -> None:
+        row = sequence.row
+        self._prefilling.pop(sequence.id, None)
+        known = min(row.length, sequence.context)
+        self._learn(sequence)
+        self._save(sequence, known)
+        if known == row.length:
+            self._checkpoint(sequence, known)
+
+    def close(self, sequence: Sequence, *, scrub: bool = False) -> None:
+        self._prefilling.pop(sequence.id, None)
+        shared = sequence.row.bank.shared
+        super().close(sequence, scrub=scrub)
+        if shared:
+            self.index.release(shared.blocks)
+            if not any(bank.shared is shared and not bank.empty for bank in self.store.banks):
+                self._shared.pop(shared.blocks, None)
+
+    def overdue(self, rows: list[Sequence]) -> bool:
+        window = self._layout.shortest_window
+        return bool(window) and any(row.row.length - row.row.committed > window // 2 for row in rows)
+
+    def catch_up(self, rows: list[Sequence]) -> None:
+        window = self._layout.shortest_window
+        if not window:
+            return
+        for sequence in rows:
+            if sequence.row.length - sequence.row.committed > window // 4:
+                self._learn(sequence)
+                known = min(sequence.row.length, sequence.context)
+                self._save(sequence, known // self.index.size * self.index.size)
+
+    def counters(self) -> Counters:
+        return self.index.counters()
+
+    @property
+    def nbytes(self) -> int:
+        return self.pool.nbytes
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _root(self, salt: str) -> bytes:
+        if salt not in self._roots:
+            kind = f"{self._layout.kinds}/{self._bits or 16}"
+            identity = self._identity
+            self._roots[salt] = root(
+                model=identity.model, revision=identity.revision, adapter=identity.adapter, kv=kind, salt=salt
+            )
+        return self._roots[salt]
+
+    def _learn(self, sequence: Sequence) -> None:
+        """Brings the chain up to what the sequence has said."""
+        said = len(sequence.chain) - len(sequence.prompt)
+        sequence.chain.extend(sequence.output[said:])
+
+    def _save(self, sequence: Sequence, end: int) -> None:
+        """Caches the sequence's tokens before `end`, as far as its row still holds them."""
+        row = sequence.row
+        start = self.store.holds_from(row)
+        if end <= max(start, row.committed):
+            return
+        self._make_room(-(-(end - row.committed) // self.index.size) + 1)
+        insertion = self.index.insert(sequence.chain, start, end)
+        try:
+            save(self.store, row, insertion.copies)
+        except BaseException:
+            self.index.abandon(insertion)
+            raise
+        self.index.commit(insertion)
+        row.committed = end
+
+    def _checkpoint(self, sequence: Sequence, tokens: int) -> None:
+        if self._has_state and tokens:
+            states = self.store.state_of(sequence.row)
+            self.index.attach(sequence.chain, tokens, states, self._layout.state_bytes)
+
+    def _make_room(self, blocks: int) -> None:
+        """Grows the pool before anything is evicted for want of room."""
+        counters = self.index.counters()
+        capacity = self.index.capacity
+        if counters.blocks_used + blocks <= capacity or capacity >= self._max_blocks:
+            return
+        grown = min(self._max_blocks, max(capacity * 2, counters.blocks_used + blocks))
+        self.pool.grow(grown * self.index.size)
+        self.index.grow(grown)
+
+    def _find_shared(self, sequence: Sequence, match: Match) -> Shared | None:
+        """The part of what is cached that others in the engine have in their prompts as well."""
+        if not self._share:
+            return None
+        keys = sequence.chain.keys[: match.tokens // self.index.size]
+        common = 0
+        while common < len(keys) and self._wanted[keys[common]] > 1:
+            common += 1
+        if common * self.index.size < SHARED_TOKENS:
+            return None
+        blocks = tuple(match.blocks[:common])
+        known = self._shared.get(blocks)
+        if known is None:
+            runs: list[tuple[int, int]] = []
+            for block in blocks:
+                first = block * self.index.size
+                if runs and runs[-1][1] == first:
+                    runs[-1] = (runs[-1][0], first + self.index.size)
+                else:
+                    runs.append((first, first + self.index.size))
+            if len(runs) > SHARED_RUNS:
+                return None
+            known = self._shared[blocks] = Shared(blocks, tuple(runs), common * self.index.size)
+        return known
+
+    def _lean(self, sequence: Sequence) -> None:
+        """A row that has computed what others want gives its own copy up, and reads the cached one with them."""
+        row = sequence.row
+        if row.base:
+            return
+        match = self.index.peek(sequence.chain, row.length)
+        shared = self._find_shared(sequence, match)
+        if shared is None:
+            return
+        leaning = self.store.open(room_for(sequence) - shared.length, shared)
+        self.index.hold(shared.blocks)
+        self.store.hand_over(row, leaning)
+        sequence.row = leaning
+
+    def _state_stops(self, prompt: list[int]) -> set[int]:
+        ends = [place + 1 for place, token in enumerate(prompt) if token in self._turn_ends]
+        return {*ends[-STATE_TURNS:], *range(STATE_EVERY, len(prompt) - 1, STATE_EVERY)}
+
+
+def room_for(sequence: Sequence) -> int:
+    """Tokens that a new row should have room for: all that is known, some of the answer, the step that runs ahead."""
+    left = max(0, sequence.max_tokens - len(sequence.output))
+    return sequence.context + min(HEADROOM, left) + 1
+
+
+def shared_tokens(one: Chain, other: Chain) -> int:
+    """Length of the common prefix of two sequences with the same root."""
+    low, high = 0, min(len(one.keys), len(other.keys))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one.keys[middle - 1] == other.keys[middle - 1]:
+            low = middle
+        else:
+            high = middle - 1
+    mine, theirs = one.label(low), other.label(low)
+    alike = 0
+    while alike < min(len(mine), len(theirs)) and mine[alike] == theirs[alike]:
+        alike += 1
+    return low * one.size + one.tokens_within(low, alike)
