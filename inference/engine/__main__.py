@@ -31,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
         return protocol.LOAD_FAILED
     intake_address, output_address = protocol.addresses(arguments.endpoint)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    output = Output(context, output_address, gone=lambda client: core.submit(CancelClient(client)))
+    output = Output(
+        context, output_address, gone=lambda client: core.submit(CancelClient(client)), interval=options.stream_interval
+    )
     core = assemble(model, options, output)
     output.stats = core.stats
     ready = protocol.Ready(
@@ -75,6 +77,7 @@ def limits(options: EngineOptions, core: Core) -> Limits:
         greedy=effective.greedy,
         sampling=effective.sampling,
         timeout=options.timeout,
+        loops=core.loops.detector,
         context=lambda length: core.memory.context_limit(min(length, shortest or length)),
     )
 

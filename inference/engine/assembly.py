@@ -1,24 +1,32 @@
 """Puts an engine together: a loaded model and its options become a Core."""
 
 import logging
+import re
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 
 import mlx.core as mx
 
 from inference.engine import memory
 from inference.engine.batch import Batch
-from inference.engine.core import Core
+from inference.engine.core import Core, Monitors
 from inference.engine.kv.capacity import capacity_for
+from inference.engine.kv.layout import Layout
 from inference.engine.kv.prefix import Identity, PrefixCache, Rows
-from inference.engine.kv.selftest import Batching, decide
+from inference.engine.kv.selftest import Batching, decide, probe
 from inference.engine.kv.solo import SoloStore
 from inference.engine.kv.store import Store
 from inference.engine.model import LoadedModel
+from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
+from inference.engine.monitors.repetition import RepetitionMonitor
 from inference.engine.options import Effective, EngineOptions, resolved
 from inference.engine.output import Output
+from inference.engine.prefix.tier import Tier
 from inference.engine.scheduling.memory import Memory
 from inference.engine.scheduling.scheduler import Scheduler
+from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +56,16 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
             _cache(model, store, options, effective, batching, budget.cache) if effective.prefix_cache else Rows(store)
         )
     rows = 1 if batching.layout is None else effective.rows
-    scheduler = Scheduler(
+    scheduler: Scheduler[Sequence] = Scheduler(
         memory=ledger,
-        max_rows=rows,
+        max_rows=min(rows, effective.decode_rows),
         max_waiting=options.max_waiting,
         max_stall=options.max_stall_ms / 1000,
         chunk=options.prefill_chunk,
         prefill_batch_size=effective.prefill_rows,
         cached=prefix.estimate,
         held=prefix.held,
+        entering=prefix.entering,
     )
     batch = Batch(model.model, model.vocab, prefix.store, prefix, protected=tuple(sorted(model.end_tokens)))
     return Core(
@@ -64,9 +73,20 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         scheduler,
         output,
         end_tokens=model.end_tokens,
-        memory=MemoryMonitor(options, memory.reading),
+        monitors=_monitors(model, options, batching),
         batching=batching.name,
         batching_reason=batching.reason,
+    )
+
+
+def _monitors(model: LoadedModel, options: EngineOptions, batching: Batching) -> Monitors:
+    interval = options.batch_divergence_interval if options.batch_divergence_monitor else None
+    layout = batching.layout
+    return Monitors(
+        memory=MemoryMonitor(options, memory.reading),
+        repetition=RepetitionMonitor(options.repetition_policy),
+        divergence=DivergenceMonitor(interval, options.batch_divergence_threshold, options.batch_divergence_action),
+        prober=None if layout is None or interval is None else lambda: probe(model.model, layout, batching.grouped),
     )
 
 
@@ -97,6 +117,17 @@ def _cache(
         max_blocks=blocks,
         state_bytes=states,
         share=batching.shared and effective.shared_prefixes,
+        tier=_tier(model, options, layout),
         bits=options.kv_bits,
         turn_ends=model.end_tokens,
     )
+
+
+def _tier(model: LoadedModel, options: EngineOptions, layout: Layout) -> Tier | None:
+    """The SSD tier in a folder of the model's own: models take turns in nobody's."""
+    if options.ssd_cache_dir is None:
+        return None
+    # Blocks fit only the same weights, stored in the same way.
+    kind = f"{model.fingerprint} {options.kv_bits or 16} {options.paged_cache_block_size} {layout.leaves}"
+    folder = Path(options.ssd_cache_dir) / re.sub(r"[^\w.-]", "_", model.name)
+    return Tier(folder, int(options.ssd_cache_max_gb * 2**30), sha256(kind.encode()).digest())

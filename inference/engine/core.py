@@ -1,7 +1,8 @@
 """The step loop: the one thread that makes and evaluates MLX arrays."""
 
 import logging
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from math import inf
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -12,7 +13,9 @@ from msgspec import structs
 from inference.engine.batch import Batch, Launch, NotFinite
 from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
 from inference.engine.isolation import culprits, is_out_of_memory
+from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
+from inference.engine.monitors.repetition import RepetitionMonitor
 from inference.engine.output import End, Failure, Output, Recall, Tokens
 from inference.engine.protocol import Stats
 from inference.engine.scheduling.scheduler import Plan, QueueFull, Scheduler
@@ -21,6 +24,18 @@ from inference.engine.sequence import Sequence
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Monitors:
+    """What watches the engine. prober: runs the divergence monitor's probe, None for a model that doesn't batch."""
+
+    memory: MemoryMonitor
+    repetition: RepetitionMonitor
+    divergence: DivergenceMonitor
+    prober: Callable[[], tuple[list[int], list[int]]] | None
+
+
 NAP = 0.002
 """Seconds between two looks at a queue in which nobody may run yet."""
 
@@ -36,11 +51,11 @@ class Core:
     def __init__(
         self,
         batch: Batch,
-        scheduler: Scheduler,
+        scheduler: Scheduler[Sequence],
         output: Output,
         *,
         end_tokens: frozenset[int],
-        memory: MemoryMonitor,
+        monitors: Monitors,
         batching: str,
         batching_reason: str,
     ):
@@ -48,7 +63,11 @@ class Core:
         self.batching_reason = batching_reason
         self.batch = batch
         self.scheduler = scheduler
-        self.memory = memory
+        self.memory = monitors.memory
+        self.loops = monitors.repetition
+        self._divergence = monitors.divergence
+        self._prober = monitors.prober
+        self._rows = scheduler.max_rows
         self._output = output
         self._end_tokens = end_tokens
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
@@ -82,6 +101,7 @@ class Core:
             self._receive()
             if self._live:
                 self.step()
+        self.batch.prefix.shut()
 
     def stats(self) -> Stats:
         """From any thread. How far it is, as of now; all else as of the last look, see `_look`."""
@@ -111,12 +131,15 @@ class Core:
             pool_bytes=self.batch.prefix.nbytes,
             cache=asdict(self.batch.prefix.counters()),
             memory=structs.asdict(self.memory.report()),
+            divergence=structs.asdict(self._divergence.report()),
+            repetition=structs.asdict(self.loops.report()),
         )
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         began = perf_counter()
+        self._watch()
         for job in self.scheduler.expired(began):
             self._time_out(self._live[job.id])
         plan = self.scheduler.plan(began)
@@ -133,6 +156,15 @@ class Core:
         now = perf_counter()
         self._bill(now - began, rows)
         self._look(now)
+
+    def _watch(self) -> None:
+        """The monitors' turn."""
+        self.memory.check()
+        if self._prober is not None and self._divergence.due():
+            self._finish_launch()
+            self._divergence.observe(*self._prober())
+            # Serialised, those that run go on to their end, and the next ones come in one by one.
+            self.scheduler.max_rows = 1 if self._divergence.serialized else self._rows
 
     def _decode(self) -> None:
         """Launches the next step, then reads the one before."""
@@ -189,7 +221,7 @@ class Core:
         for sequence in broken:
             self._fail(sequence, NotFinite())
 
-    def _change(self, plan: Plan) -> None:
+    def _change(self, plan: Plan[Sequence]) -> None:
         """All that needs the caches to itself, in the plan's order."""
         for sequence in plan.full:
             self._end(End(sequence, "length"))
@@ -275,6 +307,8 @@ class Core:
             self._leave(sequence)
         self.batch.settle()
         self._look()
+        while self._inbox.empty() and self.batch.prefix.rest():
+            pass
         if self._inbox.empty():
             mx.clear_cache()
         return self._inbox.get()
@@ -308,7 +342,6 @@ class Core:
         if sequence.id in self._live:
             self._output.put(Failure(sequence, "engine_error", "A request with this id is running already."))
             return
-        self.memory.check()
         refusal = self.memory.refusal()
         if refusal is None:
             try:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from inference.engine import protocol
 from inference.engine.model import LoadedModel
+from inference.engine.monitors.repetition import RepetitionDetector
 from inference.engine.output import Output, Say, Subscribe
 from inference.engine.sequence import Sequence
 from inference.engine.text.detokenizer import Detokenizer
@@ -60,6 +61,8 @@ class Limits:
     """The operator's defaults, which win over the model's own."""
     timeout: float | None = None
     """Seconds from arrival to the end."""
+    loops: Callable[[], RepetitionDetector | None] = lambda: None
+    """A repetition detector for a new request."""
     context: Callable[[int], int] = lambda length: length
     """The context that new requests get of the model's, in tokens: less while memory is short."""
 
@@ -166,6 +169,7 @@ def make_sequence(
         weight=request.weight,
         priority=request.priority,
         salt=request.salt,
+        loops=limits.loops(),
     )
     if limits.timeout is not None:
         sequence.deadline = sequence.received + limits.timeout

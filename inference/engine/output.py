@@ -72,10 +72,14 @@ Item = Say | Subscribe | Tokens | End | Failure | Recall | None
 class Output:
     """Owns the output socket. The other threads put items; a None ends the thread.
 
-    stats: what the heartbeat reports.  gone: called with a client that can't be reached any more.
+    interval: tokens per delta of an answer, the first token excepted.  stats: what the heartbeat reports.  gone: called
+    with a client that can't be reached any more.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, gone: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, gone: Callable[[bytes], None], interval: int = 1
+    ) -> None:
+        self._interval = interval
         self.items: SimpleQueue[Item] = SimpleQueue()
         self.stats: Callable[[], protocol.Stats] | None = None
         self._gone = gone
@@ -123,6 +127,7 @@ class Output:
                 self._end(sequence, reason, counted)
             case Failure(sequence, code, message):
                 if not sequence.closed:
+                    self._speak(sequence)
                     failed = protocol.Failed(sequence.id, code, message, tally=self._close(sequence))
                     self._say(sequence.client, failed)
             case Say(client, event):
@@ -139,12 +144,25 @@ class Output:
         if not sequence.announced:
             self._announce(sequence)
         sequence.counted += 1
-        text = sequence.stops.push(sequence.detokenizer.step(token))
-        self._say(sequence.client, protocol.Delta(sequence.id, text, 1))
-        if sequence.stops.matched is not None:
-            # The step thread sees the flag when it commits its next step; until then its tokens are dropped here.
-            sequence.ended = True
-            self._finish(sequence, "stop")
+        sequence.unsaid += sequence.stops.push(sequence.detokenizer.step(token))
+        sequence.unsaid_tokens += 1
+        loop = sequence.loops.push(token) if sequence.loops is not None else None
+        if sequence.stops.matched is None and loop is None:
+            if sequence.unsaid_tokens >= self._interval or sequence.counted == 1:
+                self._speak(sequence)
+            return
+        # The step thread sees the flag when it commits its next step; until then its tokens are dropped here.
+        sequence.ended = True
+        if sequence.stops.matched is None:
+            sequence.unsaid += sequence.stops.push(sequence.detokenizer.flush()) + sequence.stops.flush()
+        self._speak(sequence)
+        self._finish(sequence, "stop", None if sequence.stops.matched is not None else loop)
+
+    def _speak(self, sequence: Sequence) -> None:
+        """Sends what it has said since the last time."""
+        if sequence.unsaid or sequence.unsaid_tokens:
+            self._say(sequence.client, protocol.Delta(sequence.id, sequence.unsaid, sequence.unsaid_tokens))
+            sequence.unsaid, sequence.unsaid_tokens = "", 0
 
     def _end(self, sequence: Sequence, reason: protocol.FinishReason, counted: int) -> None:
         if sequence.closed:
@@ -152,9 +170,9 @@ class Output:
         if counted and not sequence.announced:
             self._announce(sequence)
         sequence.counted += counted
-        tail = sequence.stops.push(sequence.detokenizer.flush()) + sequence.stops.flush()
-        if tail or counted:
-            self._say(sequence.client, protocol.Delta(sequence.id, tail, counted))
+        sequence.unsaid += sequence.stops.push(sequence.detokenizer.flush()) + sequence.stops.flush()
+        sequence.unsaid_tokens += counted
+        self._speak(sequence)
         self._finish(sequence, "stop" if sequence.stops.matched is not None else reason)
 
     def _announce(self, sequence: Sequence) -> None:
@@ -168,8 +186,10 @@ class Output:
         )
         self._say(sequence.client, event)
 
-    def _finish(self, sequence: Sequence, reason: protocol.FinishReason) -> None:
-        event = protocol.Finished(sequence.id, reason, self._close(sequence), sequence.stops.matched)
+    def _finish(self, sequence: Sequence, reason: protocol.FinishReason, repetition: str | None = None) -> None:
+        event = protocol.Finished(
+            sequence.id, reason, self._close(sequence), sequence.stops.matched, repetition=repetition
+        )
         self._say(sequence.client, event)
 
     def _close(self, sequence: Sequence) -> protocol.Tally:

@@ -145,6 +145,8 @@ class Finished(msgspec.Struct, tag=True):
     reason: FinishReason
     tally: Tally
     stop_sequence: str | None = None
+    repetition: str | None = None
+    """Why the repetition detector ended it: "single_token_run" or "pattern_loop_len_N"."""
 
 
 FailureCode = Literal["invalid_prompt", "context_length_exceeded", "server_is_overloaded", "timeout", "engine_error"]
@@ -190,7 +192,9 @@ class Stats(msgspec.Struct, tag=True):
     cache: dict[str, int] = {}
     """The prefix cache's counters, by the names of `inference.engine.prefix.records.Counters`."""
     memory: dict[str, Any] = {}
-    """The memory monitor's report."""
+    """The memory monitor's report; then those of the others."""
+    divergence: dict[str, Any] = {}
+    repetition: dict[str, Any] = {}
 
 
 ClientMessage = Hello | Generate | Cancel | Reconcile

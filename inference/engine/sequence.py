@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from inference.engine.monitors.repetition import RepetitionDetector
 from inference.engine.protocol import Sampling, Tally
 from inference.engine.text.detokenizer import Detokenizer
 from inference.engine.text.stops import StopMatcher
@@ -54,6 +55,10 @@ class Sequence:
     """No more of it is computed. Set by the step thread, and by the output thread at a stop string."""
 
     # The output thread's.
+    loops: RepetitionDetector | None = None
+    unsaid: str = ""
+    """Text that is not sent yet, and how many tokens it stands for."""
+    unsaid_tokens: int = 0
     counted: int = 0
     """Tokens of the answer that its user is charged for."""
     announced: bool = False

@@ -28,14 +28,18 @@ class Crowd:
             self.served[request.user] += tokens
 
     def run(self, steps):
-        for _ in range(steps):
-            waiting = Counter(job.user for job in self.machine.scheduler.waiting)
-            for user in self._weights:
-                while waiting[user] < 40:
-                    self._add(user)
-                    waiting[user] += 1
+        for step in range(steps):
+            if step % 8 == 0:
+                self._fill_up()
             self.machine.step()
         return self.served
+
+    def _fill_up(self):
+        """Far more than a few steps can take in."""
+        waiting = Counter(job.user for job in self.machine.scheduler.waiting)
+        for user in self._weights:
+            for _ in range(100 - waiting[user]):
+                self._add(user)
 
     def _add(self, user):
         self._made += 1

@@ -33,8 +33,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler = self.machine.scheduler
         self.live = {}
         self.made = 0
-        self.progress = {}
-        self.rest_forgotten = True
 
     def on_service(self, request, tokens):
         lane = (request.user, request.priority)
@@ -174,6 +172,5 @@ def test_a_counter_is_what_was_charged():
     while len(machine.scheduler) > 1:
         machine.step()
     lane = machine.scheduler.lanes.of(last)
-    expected = sum(weighted(39 + n, 0, 5) for n in range(6))
     assert abs(lane.counter - sum(served)) < 1e-6
-    assert lane.counter >= expected
+    assert sum(served) > sum(weighted(39 + n, 0, 5) for n in range(6))

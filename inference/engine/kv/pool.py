@@ -1,5 +1,7 @@
 """The prefix cache's blocks on the device: one pair of arrays [1, heads, positions, width] for each leaf."""
 
+from collections.abc import Iterator
+
 import mlx.core as mx
 
 from inference.engine.kv.layout import Layout, Leaf
@@ -72,6 +74,19 @@ class Pool:
             parts = mx.quantize(fresh, group_size=GROUP, bits=self._bits) if self._bits else (fresh,)
             for array, part in zip(packed, parts, strict=True):
                 array[:, :, start:end] = part
+
+    def raw(self, leaf: int, start: int, count: int) -> list[mx.array]:
+        """These positions' arrays as they are stored, quantised or not."""
+        return [array[:, :, start : start + count] for array in self.arrays(leaf)]
+
+    def write_raw(self, leaf: int, start: int, fresh: Iterator[mx.array]) -> None:
+        """Takes the next of `fresh` for each of the leaf's arrays. Raises ValueError for one that doesn't fit."""
+        for array in self.arrays(leaf):
+            part = next(fresh)
+            if part.shape[:2] != array.shape[:2] or part.shape[3:] != array.shape[3:] or part.dtype != array.dtype:
+                raise ValueError(f"a stored block has {part.shape} {part.dtype}, the pool {array.shape} {array.dtype}")
+            if part.size:
+                array[:, :, start : start + part.shape[2]] = part
 
     def arrays(self, leaf: int) -> list[mx.array]:
         return [*self._keys[leaf], *self._values[leaf]]

@@ -4,15 +4,18 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from time import perf_counter
 
 from inference.engine.kv.banks import Row, Shared
 from inference.engine.kv.capacity import HEADROOM
 from inference.engine.kv.copies import restore, save
 from inference.engine.kv.pool import Pool
+from inference.engine.kv.spill import Spill
 from inference.engine.kv.store import Store
 from inference.engine.prefix.blocks import BlockIndex
 from inference.engine.prefix.keys import Chain, root
 from inference.engine.prefix.records import Counters, Divergence, Match
+from inference.engine.prefix.tier import Tier
 from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,9 @@ class Rows:
         """Whether it should wait: another sequence is computing what it could take over."""
         return False
 
+    def entering(self, sequence: Sequence) -> None:
+        """It is about to be opened."""
+
     def open(self, sequence: Sequence) -> Row:
         """A row with all that is cached of the sequence; `prefilled` says how much that is."""
         sequence.prefilled = 0
@@ -89,6 +95,13 @@ class Rows:
     def divergence(self, sequence: Sequence) -> Divergence | None:
         return None
 
+    def rest(self) -> bool:
+        """Called again and again while nobody wants anything, until there is nothing left to do."""
+        return False
+
+    def shut(self) -> None:
+        """The engine ends."""
+
     def counters(self) -> Counters:
         return Counters()
 
@@ -114,6 +127,7 @@ class PrefixCache(Rows):
         max_blocks: int,
         state_bytes: int,
         share: bool,
+        tier: Tier | None = None,
         bits: int | None = None,
         turn_ends: Iterable[int] = (),
     ):
@@ -131,6 +145,7 @@ class PrefixCache(Rows):
             block, first, block_bytes=block * self._layout.token_bytes, checkpoint_budget=state_bytes
         )
         self._has_state = bool(self._layout.states)
+        self._spill = Spill(tier, self.index, self.pool, self._layout) if tier else None
         self._wanted: Counter[bytes] = Counter()
         """How many sequences in the engine have this block in their prompt."""
         self._prefilling: dict[str, Sequence] = {}
@@ -148,12 +163,16 @@ class PrefixCache(Rows):
         self._wanted.update(chain.keys)
         if self._has_state:
             self._stops[sequence.id] = self._state_stops(sequence.prompt)
+        if self._spill:
+            self._spill.ask(sequence, self.estimate(sequence))
 
     def forget(self, sequence: Sequence) -> None:
         if sequence.chain is None:
             return
         self._prefilling.pop(sequence.id, None)
         self._stops.pop(sequence.id, None)
+        if self._spill:
+            self._spill.forget(sequence)
         for key in sequence.chain.keys[: len(sequence.prompt) // self.index.size]:
             self._wanted[key] -= 1
             if not self._wanted[key]:
@@ -164,6 +183,8 @@ class PrefixCache(Rows):
         return self.index.peek(sequence.chain, sequence.context - 1, state=self._has_state).tokens
 
     def held(self, sequence: Sequence) -> bool:
+        if self._spill and self._spill.waits(sequence, perf_counter()):
+            return True
         known: int | None = None
         for leader in self._prefilling.values():
             if leader is sequence or leader.chain.root != sequence.chain.root:
@@ -189,7 +210,13 @@ class PrefixCache(Rows):
 
     # --- its row -----------------------------------------------------------------------------------------------------
 
+    def entering(self, sequence: Sequence) -> None:
+        self._prefilling[sequence.id] = sequence
+
     def open(self, sequence: Sequence) -> Row:
+        if self._spill:
+            self._make_room(len(sequence.chain.keys))
+            self._spill.load(sequence)
         match = self.index.match(sequence.chain, sequence.context - 1, state=self._has_state)
         shared = self._find_shared(sequence, match)
         base = shared.length if shared else 0
@@ -205,7 +232,6 @@ class PrefixCache(Rows):
         sequence.prefilled = match.tokens
         if not sequence.output:
             sequence.cached = min(match.tokens, len(sequence.prompt))
-        self._prefilling[sequence.id] = sequence
         return row
 
     def stops(self, sequence: Sequence, start: int, end: int) -> list[int]:
@@ -258,6 +284,14 @@ class PrefixCache(Rows):
                 known = min(sequence.row.length, sequence.context)
                 self._save(sequence, known // self.index.size * self.index.size)
 
+    def rest(self) -> bool:
+        """Copies blocks to the tier before they have to go: then they outlive this process, too."""
+        return self._spill is not None and self._spill.copy_some()
+
+    def shut(self) -> None:
+        if self._spill:
+            self._spill.shut()
+
     def counters(self) -> Counters:
         return self.index.counters()
 
@@ -289,6 +323,8 @@ class PrefixCache(Rows):
             return
         self._make_room(-(-(end - row.committed) // self.index.size) + 1)
         insertion = self.index.insert(sequence.chain, start, end)
+        if self._spill:
+            self._spill.save(insertion.evicted)
         try:
             save(self.store, row, insertion.copies)
         except BaseException:

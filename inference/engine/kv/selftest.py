@@ -6,9 +6,10 @@ Most families can; a few keep something per position that slots don't know of, a
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
 from inference.engine.kv import attention
@@ -16,6 +17,7 @@ from inference.engine.kv.banks import Row, Shared
 from inference.engine.kv.copies import save
 from inference.engine.kv.layout import Layout, NoLayout, describe
 from inference.engine.kv.pool import Pool
+from inference.engine.kv.prefill import private_caches
 from inference.engine.kv.store import Store
 from inference.engine.prefix.records import Copy
 
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 LENGTHS = (5, 23, 40)
 """Tokens of the test's prompts: one for each of three small capacity classes."""
 STEPS = 4
+PROBE_STEPS = 22
+"""Of the divergence monitor's probe: with three rows, as many positions as it wants to compare."""
 COMMON = 16
 """Tokens that the prompts begin with in the test of shared prefixes."""
 TOLERANCE = {mx.float32: 2e-3}
@@ -74,20 +78,31 @@ def decide(model: Any) -> Batching:
     return Batching(layout, grouped=True, shared=wrong is None)
 
 
+def probe(model: Any, layout: Layout, grouped: bool) -> tuple[list[int], list[int]]:
+    """What the model would say at each position of a few fixed texts, row by row alone and all together."""
+    alone = _Alone(model, PROBE_STEPS)
+    together = _together(model, layout, alone, grouped=grouped)
+
+    def said(logits: mx.array) -> list[int]:
+        return cast(list[int], mx.argmax(logits, axis=-1).flatten().tolist())
+
+    return said(alone.logits), said(together)
+
+
 class _Alone:
     """The rows one by one, with mlx-lm's own caches: what the others are compared to."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, steps: int = STEPS):
         tokens = [[7 + (3 * place) % 89 if place < COMMON else 11 + (row * 31 + place * 5) % 97 for place in range(n)]
                   for row, n in enumerate(LENGTHS)]  # fmt: skip
         self.prompts = [prompt[: max(2, len(prompt))] for prompt in tokens]
-        self.said = [[13 + (row * 17 + step * 7) % 101 for row in range(len(LENGTHS))] for step in range(STEPS)]
+        self.said = [[13 + (row * 17 + step * 7) % 101 for row in range(len(LENGTHS))] for step in range(steps)]
         logits = []
         for row, prompt in enumerate(self.prompts):
             caches = make_prompt_cache(model)
             model(mx.array(prompt, mx.int32)[None], cache=caches)
-            steps = [model(mx.array([[step[row]]], mx.int32), cache=caches)[0, -1] for step in self.said]
-            logits.append(mx.stack(steps))
+            said = [model(mx.array([[step[row]]], mx.int32), cache=caches)[0, -1] for step in self.said]
+            logits.append(mx.stack(said))
             mx.eval(logits[-1])
         self.logits = mx.stack(logits, axis=1).astype(mx.float32)
         self.tolerance = TOLERANCE.get(_dtype(model), COARSE_TOLERANCE)
@@ -107,10 +122,10 @@ class _Alone:
 
 
 def _together(model: Any, layout: Layout, alone: _Alone, *, grouped: bool) -> mx.array:
-    store = Store(layout, largest=64, max_rows=len(LENGTHS), grouped=grouped, smallest=16)
+    store = Store(layout, largest=128, max_rows=len(LENGTHS), grouped=grouped, smallest=16)
     rows = []
     for prompt in alone.prompts:
-        row = store.open(len(prompt) + STEPS + 1)
+        row = store.open(len(prompt) + len(alone.said) + 1)
         _prefill(model, store, row, prompt)
         rows.append(row)
     return _decode(model, store, rows, alone)
@@ -119,15 +134,15 @@ def _together(model: Any, layout: Layout, alone: _Alone, *, grouped: bool) -> mx
 def _behind_prefix(model: Any, layout: Layout, alone: _Alone) -> mx.array:
     """The same rows, two of them reading their first tokens where the first of the two has put them."""
     pool = Pool(layout, 2 * COMMON)
-    store = Store(layout, largest=64, max_rows=len(LENGTHS), grouped=True, smallest=16, pool=pool)
-    leader = store.open(LENGTHS[-1] + STEPS + 1)
+    store = Store(layout, largest=128, max_rows=len(LENGTHS), grouped=True, smallest=16, pool=pool)
+    leader = store.open(LENGTHS[-1] + len(alone.said) + 1)
     _prefill(model, store, leader, alone.prompts[-1][:COMMON])
     save(store, leader, [Copy(COMMON // 2, 0, COMMON)])
     shared = Shared((0,), ((COMMON // 2, COMMON), (COMMON, COMMON + COMMON // 2)), COMMON)
     rows = []
     for prompt in alone.prompts:
         lean = len(prompt) > COMMON
-        row = store.open(len(prompt) + STEPS + 1 - (COMMON if lean else 0), shared if lean else None)
+        row = store.open(len(prompt) + len(alone.said) + 1 - (COMMON if lean else 0), shared if lean else None)
         if lean:
             for leaf, cache in leader.private.items():
                 row.private[leaf] = _twin(layout, leaf, cache)
@@ -156,8 +171,6 @@ def _decode(model: Any, store: Store, rows: list[Row], alone: _Alone) -> mx.arra
 
 def _twin(layout: Layout, leaf: int, cache: Any) -> Any:
     """A copy of a cache of the leader's, which nobody else writes to."""
-    from inference.engine.kv.prefill import private_caches
-
     twin = private_caches(layout)[leaf]
     if leaf in layout.states:
         twin.cache = list(cache.cache)
@@ -169,7 +182,5 @@ def _twin(layout: Layout, leaf: int, cache: Any) -> Any:
 
 def _dtype(model: Any) -> mx.Dtype:
     """float32 only where all of the model is: quantised weights round like 16 bits on some backends."""
-    from mlx.utils import tree_flatten
-
     dtypes = {array.dtype for _, array in tree_flatten(model.parameters())}
     return mx.float32 if dtypes <= {mx.float32, mx.uint32} else mx.float16

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from threading import Thread
 from typing import NamedTuple
 
-from inference.engine.prefix.catalogue import Name
+from inference.engine.prefix.catalogue import Entry, Name
 from inference.engine.prefix.disk import Disk
 from inference.engine.prefix.stored import Stored
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 class Want(NamedTuple):
     call: int
-    """Which request for reading ahead it belongs to; later ones take the memory of earlier ones that nobody came for."""
+    """Which call of `want` it belongs to; later calls take the memory of earlier ones that nobody came for."""
     used: int
     """Time of use to note on the file, in nanoseconds."""
 
@@ -85,23 +85,21 @@ class ReadAhead:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            name, want = job
-            entry = self._disk.catalogue.get(name)
+            name, entry, want = job
             stored = None
             try:
-                if entry is not None:
-                    stored = self._disk.read(name, entry, want.used)
+                stored = self._disk.read(name, entry, want.used)
             except Exception:
                 # Whoever wants it reads it again and hears of it; the thread goes on for the others.
                 log.exception("reading ahead failed")
             with self._disk.changed:
                 self._reading = None
-                if stored is not None and entry is not None and not self._closing:
+                if stored is not None and not self._closing:
                     self._loaded[name] = Loaded(stored, entry.bytes, want.call)
                     self.bytes += entry.bytes
                 self._disk.changed.notify_all()
 
-    def _next(self) -> tuple[Name, Want] | None:
+    def _next(self) -> tuple[Name, Entry, Want] | None:
         """The next that there is memory for; None when it is time to end."""
         with self._disk.changed:
             while not self._closing:
@@ -110,7 +108,7 @@ class ReadAhead:
                     entry = self._disk.catalogue.get(name)
                     if entry is not None and self._make_room(entry.bytes, want.call):
                         self._reading = name
-                        return name, want
+                        return name, entry, want
                 self._disk.changed.wait()
             return None
 

@@ -64,10 +64,12 @@ class WriteBehind:
             while (stored := self._next()) is not None:
                 self._disk.write(stored)
                 with self._disk.changed:
-                    self._forget(Name(stored.kind, stored.key))
+                    del self._queue[Name(stored.kind, stored.key)]
+                    self.bytes -= stored.bytes
+                    self._disk.changed.notify_all()
         except Exception as error:
             log.exception("the SSD cache's writer failed")
-            self._disk.stop_writing(OSError(0, type(error).__name__))
+            self._disk.stop_writing(OSError(0, f"{type(error).__name__} in the writer"))
         with self._disk.changed:
             self._queue.clear()
             self.bytes = 0
@@ -83,6 +85,3 @@ class WriteBehind:
                 if self._closing:
                     return None
                 self._disk.changed.wait()
-
-    def _forget(self, name: Name) -> None:
-        self.bytes -= self._queue.pop(name).bytes

@@ -4,7 +4,7 @@ Blocks are named by hash chains (vLLM) and matched to the token (SGLang's RadixA
 over the numbers of a preallocated pool; the caller copies keys and values. One thread, the step's, owns an index.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -218,6 +218,14 @@ class BlockIndex:
             for block in list(root.children):
                 self._stock.remove(block)
         self._pins.clear()
+
+    def contents(self) -> Iterator[Evicted]:
+        """Every block whose content is there, parents before their children, as it would be named if it had to go."""
+        for root in self._stock.trees.roots.values():
+            for block in root.subtree():
+                if block.ready and block.insertion is None and block.parent is not None:
+                    states = list(block.checkpoints.values())
+                    yield Evicted(block.number, block.key, block.parent.key, block.label, block.ready, states)
 
     def counters(self) -> Counters:
         """A snapshot."""

@@ -50,8 +50,9 @@ class Catalogue:
         self._lock: int | None = None
 
     def open(self) -> None:
-        """Makes the folder, claims it for this process and lists it. Raises OSError; BlockingIOError when it's taken."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Makes the folder, claims it for this process and lists it. Raises OSError; BlockingIOError when taken."""
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         self._lock = lock(self.folder)
         found = []
         for path in self.folder.glob("??/*"):

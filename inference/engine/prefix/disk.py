@@ -59,7 +59,7 @@ class Disk:
     def write(self, stored: Stored) -> None:
         """Appears under its name whole or not at all. Not synced: what a power cut leaves half, the checksum finds."""
         name = Name(stored.kind, stored.key)
-        pieces = list(encode(stored, self._fingerprint))
+        pieces = encode(stored, self._fingerprint)
         entry = Entry(stored.parent, stored.tokens, sum(len(piece) for piece in pieces))
         path = self.catalogue.path(name, entry)
         temporary = path.with_suffix(TEMPORARY)
@@ -67,7 +67,7 @@ class Disk:
             if not self._make_room(entry.bytes):
                 return
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.writelines(pieces)
             temporary.replace(path)
         except OSError as error:
@@ -122,10 +122,11 @@ class Disk:
             self.counts.errors += 1
             self.changed.notify_all()
         if first:
+            taken = isinstance(error, BlockingIOError)
             log.warning(
-                "The SSD cache can't write to %s (%s). Nothing more is written until the engine restarts; what is there "
-                "is still read. See --ssd-cache-dir and --ssd-cache-max-gb.",
-                self.catalogue.folder, error.strerror or type(error).__name__,
+                "The SSD cache can't write to %s (%s). It writes no more until the engine restarts, but still reads "
+                "what is there. See --ssd-cache-dir and --ssd-cache-max-gb.",
+                self.catalogue.folder, "another engine uses it" if taken else error.strerror,
             )  # fmt: skip
 
     def _make_room(self, size: int) -> bool:

@@ -11,7 +11,6 @@ can read the database beside it. It runs at several GB/s, as fast as the disk; B
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from zlib import crc32
@@ -55,10 +54,10 @@ class Stored:
         return sum(memoryview(buffer.data).nbytes for buffer in self.buffers)
 
 
-def encode(stored: Stored, fingerprint: bytes) -> Iterable[bytes | memoryview]:
-    """The file's pieces, in order; the buffers are not copied."""
+def encode(stored: Stored, fingerprint: bytes) -> list[bytes | memoryview]:
+    """The file's pieces, in order; the buffers, which have to be contiguous, are not copied."""
     views = [memoryview(buffer.data).cast("B") for buffer in stored.buffers]
-    described = [(buffer.dtype, buffer.shape, view.nbytes) for buffer, view in zip(stored.buffers, views, strict=True)]
+    layout = [(buffer.dtype, buffer.shape, view.nbytes) for buffer, view in zip(stored.buffers, views, strict=True)]
     header = json.dumps(
         {
             "fingerprint": fingerprint.hex(),
@@ -67,14 +66,15 @@ def encode(stored: Stored, fingerprint: bytes) -> Iterable[bytes | memoryview]:
             "parent": stored.parent.hex(),
             "label": stored.label.hex(),
             "tokens": stored.tokens,
-            "buffers": described,
+            "buffers": layout,
         }
     ).encode()
+    start = MAGIC + VERSION.to_bytes(2, "little") + len(header).to_bytes(4, "little")
+    pieces: list[bytes | memoryview] = [start, header, *views]
     checksum = 0
-    for piece in (MAGIC + VERSION.to_bytes(2, "little") + len(header).to_bytes(4, "little"), header, *views):
+    for piece in pieces:
         checksum = crc32(piece, checksum)
-        yield piece
-    yield checksum.to_bytes(4, "little")
+    return [*pieces, checksum.to_bytes(4, "little")]
 
 
 def decode(data: bytes, fingerprint: bytes) -> Stored:

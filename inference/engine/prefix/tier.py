@@ -1,8 +1,9 @@
 """The SSD tier: blocks that left the pool, kept on disk and read back ahead of use, across restarts.
 
-The step thread only looks things up and takes what is there; one thread writes behind, another reads ahead. Keys, values
-and token ids are as sensitive as the prompts themselves: the files are their owner's alone (0600 in 0700) and want the
-protection that the database has.
+The step thread only looks things up and takes what is there; one thread writes behind, another reads ahead.
+
+Keys, values and token ids are as sensitive as the prompts themselves: the files are their owner's alone (0600 in 0700)
+and want the protection that the database has.
 """
 
 from collections.abc import Iterable, Sequence

@@ -16,23 +16,46 @@ def least_deserving(entries: Iterable[Entry]) -> Entry | None:
     )
 
 
-def victims(waiting: Lane, holding: Iterable[Lane], kept: set[str], *, prefilling: bool) -> Iterator[Entry]:
-    """Rows that may be taken for the lane's next request, in the order in which to take them: the heaviest user's
-    youngest first, then their next as long as the rule still allows it, then the next user's.
+class Candidates:
+    """The lanes with rows, ranked once for all the searches of a step; stale as soon as a row comes or goes."""
 
-    `kept` are the rows with a part in this step already. `prefilling`: only those that prefill.
-    """
-    candidates = [lane for lane in holding if lane is not waiting and lane.klass >= waiting.klass]
-    candidates.sort(key=lambda lane: (lane.klass, lane.counter + lane.pending), reverse=True)
-    for lane in candidates:
-        taken = 0
-        for entry in reversed(lane.rows.values()):
-            if entry.protected or entry.job.id in kept or (prefilling and entry.place is not Place.PREFILLING):
+    def __init__(self, holding: Iterable[Lane]):
+        self._lanes = sorted(holding, key=lambda lane: (lane.klass, lane.counter + lane.pending), reverse=True)
+        self._highest: dict[int, float] = {}
+        self._spare: dict[int, float] = {}
+        """By class, the most rows that a user would keep after losing one, by weight."""
+        for lane in self._lanes:
+            self._highest.setdefault(lane.klass, lane.counter + lane.pending)
+            spare = (len(lane.rows) - 1) / lane.weight
+            self._spare[lane.klass] = max(self._spare.get(lane.klass, 0.0), spare)
+
+    def victims(self, waiting: Lane, kept: set[str], *, prefilling: bool) -> Iterator[Entry]:
+        """Rows that may be taken for the lane's next request, in the order in which to take them: the heaviest user's
+        youngest first, then their next as long as the rule still allows it, then the next user's.
+
+        `kept` are the rows with a part in this step already. `prefilling`: only those that prefill.
+        """
+        hopeless = self._is_hopeless(waiting)
+        for lane in self._lanes:
+            if lane.klass < waiting.klass or (hopeless and lane.klass == waiting.klass):
+                return
+            if lane is waiting:
                 continue
-            if not _may_take(waiting, entry, taken):
-                break
-            taken += 1
-            yield entry
+            taken = 0
+            for entry in reversed(lane.rows.values()):
+                if not _may_take(waiting, entry, taken):
+                    break
+                if entry.protected or entry.job.id in kept or (prefilling and entry.place is not Place.PREFILLING):
+                    continue
+                taken += 1
+                yield entry
+
+    def _is_hopeless(self, waiting: Lane) -> bool:
+        """No row of the same class can be taken: the usual answer when all rows are in use, so it is given fast."""
+        klass = waiting.klass
+        if self._highest.get(klass, 0.0) - waiting.counter - waiting.pending >= CLEARLY:
+            return False
+        return bool(waiting.rows) or self._spare.get(klass, 0.0) < 1 / waiting.weight
 
 
 def _may_take(waiting: Lane, victim: Entry, taken: int) -> bool:

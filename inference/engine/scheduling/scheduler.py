@@ -1,9 +1,10 @@
 """What the engine does in its next step."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Generic, TypeVar, cast
 
 from inference.engine.scheduling.entry import Entry, Place
 from inference.engine.scheduling.fairness import Lanes
@@ -19,27 +20,31 @@ class QueueFull(Exception):
     """The bounded queue has no room for another request."""
 
 
+J = TypeVar("J", bound=Job)
+
+
 @dataclass(slots=True)
-class Plan:
+class Plan(Generic[J]):
     """One step, in this order."""
 
-    preempt: list[Job] = field(default_factory=list)
+    preempt: list[J] = field(default_factory=list)
     """Rows to take out, decoding or prefilling: their cache goes to the prefix cache, then `preempted` is called."""
-    admit: list[Job] = field(default_factory=list)
+    admit: list[J] = field(default_factory=list)
     """These have left the queue: they get a slot, and the prefix cache is looked up."""
-    prefill: list[tuple[Job, int]] = field(default_factory=list)
+    prefill: list[tuple[J, int]] = field(default_factory=list)
     """At most so many tokens each; less if the prefix cache had more than expected. 0: nothing left, ready to join."""
     decode: bool = False
     """Whether there are rows to decode, one token each."""
-    full: list[Job] = field(default_factory=list)
+    full: list[J] = field(default_factory=list)
     """Rows to end before that, with `length`: one token more would never fit the memory, not even alone."""
 
 
-class Scheduler:
+class Scheduler(Generic[J]):
     """Holds every request from `add` to `remove`. One thread; times are seconds on one clock.
 
     `cached(job)`: tokens of its prompt that the prefix cache would save now. `held(job)`: whether it waits for another
-    that prefills the same prefix; it must be False as soon as that other one no longer prefills.
+    that prefills the same prefix; it must be False as soon as that other one no longer prefills. `entering(job)` is
+    called as soon as a plan admits one, so that the next candidate of the same plan can be held for it.
     """
 
     def __init__(
@@ -51,8 +56,9 @@ class Scheduler:
         max_stall: float = 0.1,
         chunk: int = 2048,
         prefill_batch_size: int = 8,
-        cached: Callable[[Job], int] = lambda job: 0,
-        held: Callable[[Job], bool] = lambda job: False,
+        cached: Callable[[J], int] = lambda job: 0,
+        held: Callable[[J], bool] = lambda job: False,
+        entering: Callable[[J], None] = lambda job: None,
     ):
         self.memory = memory
         self.max_rows = max_rows
@@ -60,8 +66,10 @@ class Scheduler:
         self.max_stall = max_stall
         self.chunk = chunk
         self.prefill_batch_size = prefill_batch_size
-        self.cached = cached
-        self.held = held
+        # Inside, requests are read as what Job says of them; what comes in is what goes out.
+        self.cached = cast(Callable[[Job], int], cached)
+        self.held = cast(Callable[[Job], bool], held)
+        self.entering = cast(Callable[[Job], None], entering)
         self.rates = Rates()
         self._lanes = Lanes()
         self.queue = Waiting(self._lanes)
@@ -111,19 +119,19 @@ class Scheduler:
                 self._deadlines = [item for item in self._deadlines if item[2].place is not Place.GONE]
                 heapify(self._deadlines)
 
-    def plan(self, now: float) -> Plan:
+    def plan(self, now: float) -> Plan[J]:
         """The next step. What it admits prefills from now on; what it preempts must be reported back before the next
         plan, by `preempted` or, if it ended meanwhile, by `remove`."""
         self._now = now
         self.queue.age(now)
-        plan = Plan()
+        plan: Plan[Job] = Plan()
         full = self._grow(plan)
         seconds = None
         if self._running:
             seconds = self.max_stall * MARGIN - self.rates.decode(len(self._running))
         Turns(self, plan, now, Budget(self.rates, self.chunk, seconds), full).take()
         plan.decode = bool(self._running)
-        return plan
+        return cast(Plan[J], plan)
 
     def start(self, jobs: Iterable[Job]) -> None:
         """These have prefilled; they decode from now on."""
@@ -176,7 +184,7 @@ class Scheduler:
     def observe_decode(self, rows: int, seconds: float) -> None:
         self.rates.observe_decode(rows, seconds)
 
-    def expired(self, now: float) -> list[Job]:
+    def expired(self, now: float) -> list[J]:
         """Those past their deadline, wherever they are; named again until they are removed."""
         found: list[tuple[float, int, Entry]] = []
         while self._deadlines and self._deadlines[0][0] <= now:
@@ -185,7 +193,7 @@ class Scheduler:
                 found.append(item)
         for item in found:
             heappush(self._deadlines, item)
-        return [entry.job for _, _, entry in found]
+        return [cast(J, entry.job) for _, _, entry in found]
 
     # --- for Turns ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +206,7 @@ class Scheduler:
         return self._lanes
 
     @property
-    def begun(self) -> Iterable[Entry]:
+    def begun(self) -> Collection[Entry]:
         return self._prefilling.values()
 
     def let_in(self, entry: Entry, now: float) -> None:
@@ -207,6 +215,7 @@ class Scheduler:
         self.queue.take(entry, now)
         entry.place = Place.PREFILLING
         self._prefilling[entry.job.id] = entry
+        self.entering(entry.job)
         self._lanes.hold(entry)
 
     def take_out(self, entry: Entry) -> None:
@@ -218,7 +227,7 @@ class Scheduler:
         entry.place = Place.LEAVING
         self._leaving[id] = entry
 
-    def _grow(self, plan: Plan) -> set[str]:
+    def _grow(self, plan: Plan[Job]) -> set[str]:
         """Every row has memory for its next token; who has to make room for that, goes. Returns the rows that are at
         the end of all memory."""
         full: set[str] = set()

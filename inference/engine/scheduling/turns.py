@@ -1,10 +1,12 @@
 """One step's prefill: the budget goes from turn to turn, each time to whoever has been served least."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from inference.engine.scheduling.entry import Entry
 from inference.engine.scheduling.fairness import INPUT, Lane
-from inference.engine.scheduling.preemption import enough, victims
+from inference.engine.scheduling.job import Job
+from inference.engine.scheduling.preemption import Candidates, enough
 from inference.engine.scheduling.rate import Budget
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ PATIENCE = 30.0
 class Turns:
     """Lives for one plan."""
 
-    def __init__(self, scheduler: "Scheduler", plan: "Plan", now: float, budget: Budget, kept: set[str]):
+    def __init__(self, scheduler: "Scheduler[Any]", plan: "Plan[Job]", now: float, budget: Budget, kept: set[str]):
         self._scheduler = scheduler
         self._queue = scheduler.queue
         self._plan = plan
@@ -32,6 +34,7 @@ class Turns:
         self._kept = kept
         """Rows that are not to be preempted in this step."""
         self._begun = list(scheduler.begun)
+        self._candidates: Candidates | None = None
         self._touched: list[Lane] = []
         self._aside: list[Lane] = []
         self._looks = {LOOKS: LOOKS, HELD_LOOKS: HELD_LOOKS}
@@ -52,7 +55,7 @@ class Turns:
                 break
         for lane in self._touched:
             lane.pending = 0.0
-        for lane in {*self._touched, *self._aside}:
+        for lane in dict.fromkeys((*self._touched, *self._aside)):
             self._queue.bring_back(lane)
 
     def _is_before(self, lane: Lane, entry: Entry) -> bool:
@@ -76,11 +79,10 @@ class Turns:
     def _admit(self, lane: Lane) -> None:
         """Lets the lane's next request in and prefills it, or puts the lane aside."""
         scheduler = self._scheduler
-        slots = scheduler.prefill_batch_size - sum(1 for _ in scheduler.begun)
+        slots = scheduler.prefill_batch_size - len(scheduler.begun)
         rows = scheduler.max_rows - scheduler.rows
         crowded = slots <= 0 or rows <= 0
-        found = victims(lane, scheduler.lanes.holding, self._kept, prefilling=slots <= 0)
-        if crowded and next(found, None) is None:
+        if crowded and next(self._victims(lane, slots), None) is None:
             return self._put_aside(lane)
         chosen = self._queue.choose(lane, lambda e: scheduler.held(e.job), lambda e: scheduler.cached(e.job))
         if chosen is None:
@@ -96,7 +98,7 @@ class Turns:
             self._spent = True
             return None
         leaving = enough(
-            victims(lane, scheduler.lanes.holding, self._kept, prefilling=slots <= 0),
+            self._victims(lane, slots),
             at_least=int(crowded),
             fits=lambda ids: scheduler.memory.has_room(job.context, ids),
             at_most=MOST_VICTIMS,
@@ -110,9 +112,15 @@ class Turns:
             scheduler.take_out(victim)
             self._plan.preempt.append(victim.job)
         scheduler.let_in(entry, self._now)
+        self._candidates = None
         self._plan.admit.append(job)
         self._grant(entry, tokens, saved)
         return None
+
+    def _victims(self, lane: Lane, slots: int) -> Iterator[Entry]:
+        if self._candidates is None:
+            self._candidates = Candidates(self._scheduler.lanes.holding)
+        return self._candidates.victims(lane, self._kept, prefilling=slots <= 0)
 
     def _grant(self, entry: Entry, tokens: int, context: int) -> None:
         self._budget.spend(tokens, context)
