@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test lint bench lock score
+.PHONY: serve test lint bench bench-peers lock score chaos simulate
 
 serve: $(INSTALLED)  ## serve the built-in models, or ARGS="MODEL --port 9000 …"
 	@exec $(PYTHON) manage.py serve $(ARGS)
@@ -19,6 +19,15 @@ lint: $(INSTALLED)  ## style and types
 
 bench: $(INSTALLED)  ## the gateway beside the engine asked directly
 	$(PYTHON) -m tests.benchmarks.gateway $(ARGS)
+
+bench-peers: $(INSTALLED)  ## beside mlx-lm, mlx-vlm and vllm-mlx: an hour or two, or ARGS="--quick"
+	$(PYTHON) -m tests.benchmarks.peers $(ARGS)
+
+chaos: $(INSTALLED)  ## a thousand requests, cancelled, broken and poisonous, and whether the books agree
+	$(PYTHON) -m tests.benchmarks.chaos $(ARGS)
+
+simulate: $(INSTALLED)  ## the scheduler alone, with a hundred thousand requests
+	$(PYTHON) -m tests.benchmarks.simulator $(ARGS)
 
 score: $(INSTALLED)  ## the built-in models on cases they were not trained on
 	$(PYTHON) -m inference.builtin.text.score

@@ -218,6 +218,10 @@ class Batch:
         if self._changed or joined:
             self._arrange({id(sequence.row): sequence for sequence in joined})
         self._poisoned = False
+        if not self.lanes:
+            # The last step's arrays would stay as long as nobody comes.
+            self._under_way = None
+            self.store.rest()
 
     def _arrange(self, joined: dict[int, Sequence]) -> None:
         """Asks the store for the lanes, and brings inputs and sampler in that order."""

@@ -231,7 +231,10 @@ class Core:
         for sequence in self.batch.ended():
             self._leave(sequence)
         for sequence in plan.admit:
-            if not sequence.ended:
+            if sequence.ended:
+                # By a stop string in what it said before it was preempted.
+                self._part(sequence)
+            else:
                 self._open(sequence)
         ready = [
             sequence for sequence, tokens in plan.prefill if not sequence.ended and self._prefill(sequence, tokens)
@@ -277,6 +280,7 @@ class Core:
         if sequence.row is not None:
             self.batch.leave(sequence)
         sequence.prefilled = 0
+        self.batch.prefix.withdraw(sequence)
         self.scheduler.preempted([sequence])
 
     def _bill(self, seconds: float, rows: list[Sequence]) -> None:
@@ -371,7 +375,9 @@ class Core:
             self.batch.prefix.forget(sequence)
 
     def _leave(self, sequence: Sequence) -> None:
-        """Its row goes, what it holds to the prefix cache."""
+        """Its row goes, what it holds to the prefix cache. The output thread may have ended it unnoticed until now."""
+        self._live.pop(sequence.id, None)
+        self.scheduler.remove([sequence])
         try:
             self.batch.leave(sequence)
         except Exception:

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 
 import zmq
+from msgspec import structs
 
 from inference.engine import protocol
 from inference.engine.sequence import Sequence
@@ -93,6 +94,7 @@ class Output:
         self._subscribers: set[bytes] = set()
         self._pending: dict[bytes, list[protocol.Event]] = {}
         self._tallies: OrderedDict[str, protocol.Tally] = OrderedDict()
+        self._charged_prompt = self._charged_completion = 0
         self._parent = os.getppid()
         self.thread = threading.Thread(target=self._run, name="output", daemon=True)
 
@@ -195,6 +197,8 @@ class Output:
     def _close(self, sequence: Sequence) -> protocol.Tally:
         sequence.closed = True
         tally = self._tallies[sequence.id] = sequence.tally()
+        self._charged_prompt += tally.prompt_tokens
+        self._charged_completion += tally.completion_tokens
         if len(self._tallies) > REMEMBERED_TALLIES:
             self._tallies.popitem(last=False)
         return tally
@@ -217,6 +221,10 @@ class Output:
             # The supervisor died without a word. There is nothing to save here, and no one left to serve.
             os._exit(1)
         if self.stats is not None:
-            stats = self.stats()
+            stats = structs.replace(
+                self.stats(),
+                charged_prompt_tokens=self._charged_prompt,
+                charged_completion_tokens=self._charged_completion,
+            )
             for client in self._subscribers:
                 self._say(client, stats)

@@ -179,6 +179,9 @@ class Stats(msgspec.Struct, tag=True):
     cached_tokens: int = 0
     """Of prompts, taken from the prefix cache instead."""
     generated_tokens: int = 0
+    charged_prompt_tokens: int = 0
+    """Of requests that have ended, as their tallies say; so the next."""
+    charged_completion_tokens: int = 0
     preemptions: int = 0
     busy_seconds: float = 0.0
     requests: int = 0

@@ -63,6 +63,9 @@ class Rows:
     def entering(self, sequence: Sequence) -> None:
         """It is about to be opened."""
 
+    def withdraw(self, sequence: Sequence) -> None:
+        """It waits again, opened or not."""
+
     def open(self, sequence: Sequence) -> Row:
         """A row with all that is cached of the sequence; `prefilled` says how much that is."""
         sequence.prefilled = 0
@@ -187,7 +190,10 @@ class PrefixCache(Rows):
             return True
         known: int | None = None
         for leader in self._prefilling.values():
-            if leader is sequence or leader.chain.root != sequence.chain.root:
+            if leader is sequence:
+                # Those behind it wait for it, not it for them.
+                return False
+            if leader.chain.root != sequence.chain.root:
                 continue
             common = min(shared_tokens(leader.chain, sequence.chain), sequence.context - 1, leader.context - 1)
             # The block that the two part in is written when the leader has filled it.
@@ -212,6 +218,9 @@ class PrefixCache(Rows):
 
     def entering(self, sequence: Sequence) -> None:
         self._prefilling[sequence.id] = sequence
+
+    def withdraw(self, sequence: Sequence) -> None:
+        self._prefilling.pop(sequence.id, None)
 
     def open(self, sequence: Sequence) -> Row:
         if self._spill:
@@ -282,7 +291,9 @@ class PrefixCache(Rows):
             if sequence.row.length - sequence.row.committed > window // 4:
                 self._learn(sequence)
                 known = min(sequence.row.length, sequence.context)
-                self._save(sequence, known // self.index.size * self.index.size)
+                whole = known // self.index.size * self.index.size
+                # A window narrower than two blocks forgets a block's first tokens before its last are there.
+                self._save(sequence, whole if whole > sequence.row.committed else known)
 
     def rest(self) -> bool:
         """Copies blocks to the tier before they have to go: then they outlive this process, too."""

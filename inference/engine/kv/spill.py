@@ -160,8 +160,9 @@ class Spill:
         self.save(insertion.evicted)
         try:
             for position, token, count in insertion.copies:
-                for step in range(0, count, size):
-                    self._write(whole[(token + step - start) // size], position + step)
+                # Whole blocks: what a leaf that is filled further holds already is the same.
+                for at in range(token // size * size, token + count, size):
+                    self._write(whole[(at - start) // size], position - token + at)
             for leaf in self._layout.per_token:
                 mx.eval(self._pool.arrays(leaf))
         except BaseException:

@@ -45,6 +45,8 @@ class Store:
         self._states: dict[int, list[mx.array]] = {}
         """By leaf: arrays [lanes, ...] of the rows that decode."""
         self._lanes: list[Row | None] = []
+        self._stepping: list[Any] = []
+        """The leaves' views of the step whose graph was built last."""
 
     @property
     def nbytes(self) -> int:
@@ -204,6 +206,10 @@ class Store:
                 parts.append(UnusedView())
         self._stepping = parts
         return self.layout.assemble(parts)
+
+    def rest(self) -> None:
+        """Nobody decodes: lets go of the last step."""
+        self._stepping = []
 
     def order(self, rows: list[Row]) -> list[Row]:
         """These rows in the order of their lanes in a step of theirs."""

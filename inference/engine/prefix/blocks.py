@@ -16,9 +16,6 @@ from inference.engine.prefix.records import Counters, Divergence, Evicted, Inser
 from inference.engine.prefix.stock import Stock
 from inference.engine.prefix.tree import Block
 
-LOOK_BEHIND = 1024
-"""Cached blocks that are visited to say how much lies behind a divergence."""
-
 
 class BlockIndex:
     """Blocks of `size` tokens, numbered 0 … capacity - 1; token t of block b lies at pool position b * size + t.
@@ -91,7 +88,7 @@ class BlockIndex:
     def divergence(self, chain: Chain) -> Divergence | None:
         """Where the prompt first differs from what is cached; None when it doesn't, or nothing of its root is cached.
 
-        For diagnostics: visits up to `LOOK_BEHIND` blocks and tells positions only, never content.
+        For diagnostics: looks at a bounded number of blocks and tells positions only, never content.
         """
         path = self._stock.trees.descend(chain, len(chain.keys))
         depth = len(path) - 1
@@ -100,7 +97,7 @@ class BlockIndex:
         token = depth * self.size + shared
         if child is None or shared == child.filled or token == len(chain):
             return None
-        return Divergence(token, len(chain), _tokens_below(child) - shared)
+        return Divergence(token, len(chain), child.reach() - shared)
 
     # --- inserting ---------------------------------------------------------------------------------------------------
 
@@ -243,13 +240,3 @@ class BlockIndex:
             checkpoints=len(stock.checkpoints),
             checkpoint_bytes=stock.checkpoints.bytes,
         )
-
-
-def _tokens_below(block: Block) -> int:
-    """Tokens on the longest of the branches that start with the block, of those visited."""
-    longest, reached = 0, [(block, block.ready)]
-    for node, tokens in reached:
-        longest = max(longest, tokens)
-        if len(reached) < LOOK_BEHIND:
-            reached += [(child, tokens + child.ready) for child in node.children[: LOOK_BEHIND - len(reached)]]
-    return longest

@@ -82,16 +82,12 @@ class Checkpoints:
 
     def leave(self, block: Block, parent: Block) -> list[Checkpoint]:
         """The block has just left the tree: drops the states at its end and those that only it led to."""
-        dropped = [self._drop(checkpoint) for checkpoint in list(block.checkpoints.values())]
-        return dropped + self.uncover(parent, block.label)
-
-    def uncover(self, home: Block, label: bytes) -> list[Checkpoint]:
-        """A child of this label has left or is shorter now: drops the states along it that no other child covers."""
-        if not home.checkpoints:
-            return []
-        labels = (label[:length] for length in range(TOKEN_BYTES, len(label) + 1, TOKEN_BYTES))
-        gone = [cut for cut in labels if cut in home.checkpoints and home.closest(cut)[1] < len(cut)]
-        return [self._drop(home.checkpoints[cut]) for cut in gone]
+        gone = list(block.checkpoints.values())
+        if parent.checkpoints:
+            labels = (block.label[:length] for length in range(TOKEN_BYTES, len(block.label) + 1, TOKEN_BYTES))
+            led_to = [label for label in labels if label in parent.checkpoints]
+            gone += [parent.checkpoints[label] for label in led_to if parent.closest(label)[1] < len(label)]
+        return [self._drop(checkpoint) for checkpoint in gone]
 
     def _drop(self, checkpoint: Checkpoint) -> Checkpoint:
         home = self._line.pop(checkpoint, None) or self._pinned.pop(checkpoint)

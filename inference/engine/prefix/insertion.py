@@ -118,10 +118,8 @@ class Inserter:
 
     def _cut_back(self, block: Block, insertion: Insertion) -> None:
         """To what it held before it was filled further."""
-        assert insertion.grown_from is not None and block.parent is not None
-        longer = block.label
+        assert insertion.grown_from is not None
         self._stock.trees.relabel(block, *insertion.grown_from)
-        self._stock.checkpoints.uncover(block.parent, longer)
         self._stock.order.unguard(block)
 
     def _settle(self, insertion: Insertion) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from inference.engine.prefix.checkpoints import Checkpoint
     from inference.engine.prefix.records import Insertion
 
+LOOK_BEHIND = 1024
+"""Blocks that are visited to say how much lies behind a divergence."""
 _label = attrgetter("label")
 
 
@@ -71,6 +73,15 @@ class Block:
         for block in found:
             found.extend(block.children)
         return found
+
+    def reach(self) -> int:
+        """Tokens on the longest branch that starts with it, of the first `LOOK_BEHIND` blocks below."""
+        longest, reached = 0, [(self, self.ready)]
+        for block, tokens in reached:
+            longest = max(longest, tokens)
+            room = LOOK_BEHIND - len(reached)
+            reached += [(child, tokens + child.ready) for child in block.children[: max(0, room)]]
+        return longest
 
 
 def common_prefix(a: bytes, b: bytes) -> int:
