@@ -29,6 +29,12 @@ class Principal:
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
+    @property
+    def cache_salt(self) -> str:
+        """Requests of the same salt may share what is cached of their prompts: those of the key's team, or of its user
+        alone. How fast an answer begins tells what is cached, so nobody else may."""
+        return f"user:{self.user_id}" if self.team_id is None else f"team:{self.team_id}"
+
 
 class KeyResolver:
     """Belongs to one event loop. Without `watch()` running, a revoked key opens the door for up to 30 seconds more."""

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from time import monotonic
+from typing import Any, NamedTuple
 
 import msgspec
 import zmq
@@ -15,6 +17,8 @@ from inference.engine.protocol import Accepted, Delta, Failed, Finished, FirstTo
 
 log = logging.getLogger(__name__)
 
+SCOPE_KEY = "atelier.engines"
+"""Where an ASGI scope has the EngineClient of the process that it arrived in."""
 GREET_SECONDS = 0.05
 
 GenerationEvent = Accepted | FirstToken | Delta | Finished | Failed
@@ -30,6 +34,11 @@ class EngineUnavailable(EngineError):
 
 class EngineDied(EngineError):
     """The engine process went away while it worked on this request."""
+
+
+class Heartbeat(NamedTuple):
+    stats: Stats
+    seconds_ago: float
 
 
 class Generation:
@@ -97,6 +106,8 @@ class _Link:
         intake, output = protocol.addresses(endpoint)
         self.endpoint = endpoint
         self.stats: Stats | None = None
+        self._heard_at = 0.0
+        self._heard = asyncio.Event()
         self._ready: Ready | None = None
         self._became_ready = asyncio.Event()
         self._running: dict[str, Generation] = {}
@@ -154,6 +165,11 @@ class _Link:
         except TimeoutError:
             raise EngineUnavailable(f"the engine at {self.endpoint} does not answer") from None
 
+    async def heartbeat(self, timeout: float) -> Heartbeat | None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.wait(), timeout)
+        return None if self.stats is None else Heartbeat(self.stats, monotonic() - self._heard_at)
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -177,7 +193,8 @@ class _Link:
     def _handle(self, event: protocol.Event) -> None:
         match event:
             case Stats():
-                self.stats = event
+                self.stats, self._heard_at = event, monotonic()
+                self._heard.set()
             case Ready():
                 if self._ready is not None and self._ready.instance != event.instance:
                     self._lost()
@@ -211,6 +228,7 @@ class _Link:
     def _lost(self) -> None:
         self._ready = self.stats = None
         self._became_ready.clear()
+        self._heard.clear()
         running, self._running = self._running, {}
         for generation in running.values():
             generation._die()
@@ -248,6 +266,10 @@ class EngineClient:
     def stats(self, endpoint: str) -> Stats | None:
         """The engine's last heartbeat; None while it is not there."""
         return self._link(endpoint).stats
+
+    async def heartbeat(self, endpoint: str, timeout: float) -> Heartbeat | None:
+        """The engine's last heartbeat, with its age; waits up to `timeout` seconds for the first one."""
+        return await self._link(endpoint).heartbeat(timeout)
 
     async def forget(self, endpoint: str) -> None:
         """Closes the connection to an engine that won't come back."""

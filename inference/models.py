@@ -1,6 +1,11 @@
 """What should be served and what is: Model and Deployment are wishes, Engine is what a supervisor observed."""
 
+from typing import TYPE_CHECKING
+
 from django.db import models
+
+if TYPE_CHECKING:
+    from inference.client import Heartbeat
 
 
 class Model(models.Model):
@@ -58,14 +63,25 @@ class Engine(models.Model):
         FAILED = "failed"
         STOPPED = "stopped"
 
+    class Batching(models.TextChoices):
+        BATCHED = "batched"
+        PADDED = "padded"
+        SINGLE = "single"
+
     deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="engine")
     endpoint = models.CharField(max_length=255)
     state = models.CharField(max_length=16, choices=State, default=State.STARTING)
     pid = models.PositiveIntegerField(null=True)
     context_length = models.PositiveIntegerField(null=True)
+    batching = models.CharField(max_length=16, choices=Batching, blank=True)
+    """How it runs its requests, as it said when it was ready last; empty until then."""
+    batching_reason = models.TextField(blank=True)
+    """Why it is not batched."""
     restarts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
     changed_at = models.DateTimeField(auto_now=True)
+    heartbeat: "Heartbeat | None" = None
+    """Not stored: whoever shows an engine fills it in, see `inference.admin`."""
 
     class Meta:
         ordering = ["deployment"]

@@ -1,12 +1,15 @@
 """Which models are served, as the gateway sees it: a snapshot that events keep fresh."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from channels.db import database_sync_to_async
 
 from accounts.events import subscribe
+from inference.engine.options import OptionError, make
 from inference.models import Deployment, Engine
 from inference.services import ENGINES_CHANGED, endpoint_of
 
@@ -25,7 +28,12 @@ class ServedModel:
     endpoint: str
     state: str
     context_length: int | None
-    """None until its engine was ready for the first time."""
+    """None until its engine was ready for the first time, as are the following."""
+    batching: str | None
+    batching_reason: str | None
+    """None as well where there is nothing to explain."""
+    timeout: float | None
+    """Seconds that its own --timeout gives a request; None where it has none."""
 
 
 class Registry:
@@ -73,10 +81,21 @@ def read_models() -> list[ServedModel]:
             endpoint=endpoint_of(deployment),
             state=engine.state if engine else Engine.State.STARTING.value,
             context_length=engine.context_length if engine else None,
+            batching=(engine.batching or None) if engine else None,
+            batching_reason=(engine.batching_reason or None) if engine else None,
+            timeout=own_timeout(deployment.model.engine_options),
         )
         for deployment in Deployment.objects.select_related("model", "engine")
         for engine in [getattr(deployment, "engine", None)]
     ]
+
+
+def own_timeout(engine_options: Mapping[str, Any]) -> float | None:
+    """None too for what makes no sense: no engine is started with it."""
+    try:
+        return make(engine_options).timeout
+    except OptionError:
+        return None
 
 
 def names_of(models: list[ServedModel]) -> dict[str, ServedModel]:

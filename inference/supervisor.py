@@ -121,7 +121,13 @@ class EngineKeeper:
                 # The answer of a process that has just gone; its successor's will follow.
                 await asyncio.sleep(WATCH_SECONDS / 10)
                 continue
-            await self._record(state=Engine.State.READY, pid=ready.pid, context_length=ready.context_length)
+            await self._record(
+                state=Engine.State.READY,
+                pid=ready.pid,
+                context_length=ready.context_length,
+                batching=ready.batching,
+                batching_reason=ready.batching_reason,
+            )
             self.failure = None
             self.ready.set()
             self.decided.set()

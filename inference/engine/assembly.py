@@ -74,8 +74,8 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         output,
         end_tokens=model.end_tokens,
         monitors=_monitors(model, options, batching),
-        batching=batching.name,
-        batching_reason=batching.reason,
+        batching="single" if rows == 1 else batching.name,
+        batching_reason=batching.reason or ("--runtime-mode simple" if effective.mode == "simple" else ""),
     )
 
 

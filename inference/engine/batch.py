@@ -173,7 +173,7 @@ class Batch:
     @property
     def rewinds(self) -> bool:
         """Whether rows can go on after `rewind`. Rings and states have moved on, and must be computed anew."""
-        return not (self.store.layout.rings or self.store.layout.states)
+        return self.store.rewinds
 
     # --- leaving -----------------------------------------------------------------------------------------------------
 

@@ -168,12 +168,16 @@ class Core:
 
     def _decode(self) -> None:
         """Launches the next step, then reads the one before."""
-        previous = self._launch
+        previous, self._launch = self._launch, None
         try:
-            self._launch = self.batch.launch()
-            self._launched_at = perf_counter()
-            if previous is not None:
-                self._commit(previous)
+            try:
+                self._launch = self.batch.launch()
+                self._launched_at = perf_counter()
+            finally:
+                # After a launch that failed, too: without the tokens of the step before it, which is good, the rows
+                # would come back to the same place and fail there again, for ever.
+                if previous is not None:
+                    self._commit(previous)
         except Exception as error:
             self._launch = None
             self._isolate(error)

@@ -1,6 +1,7 @@
 """The intake thread: receives requests, makes prompts of them, refuses what can't run."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -97,6 +98,14 @@ class Intake:
         self.thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            # Without this thread nobody reaches the engine any more; a new process is better than a deaf one.
+            log.exception("the intake thread failed")
+            os._exit(1)
+
+    def _serve(self) -> None:
         while True:
             client, body = self._socket.recv_multipart()
             try:

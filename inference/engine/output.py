@@ -102,6 +102,14 @@ class Output:
         self.items.put(item)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            # Without this thread nobody hears of the engine any more; a new process is better than a mute one.
+            log.exception("the output thread failed")
+            os._exit(1)
+
+    def _serve(self) -> None:
         beat = monotonic()
         while True:
             try:

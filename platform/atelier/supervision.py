@@ -18,12 +18,14 @@ WORKER_GRACE_SECONDS = 10.0
 
 
 class Platform:
-    """greet is called once, when the gateway listens and every engine is ready or has failed: see wait_decided."""
+    """longest_request: seconds that a request may take of any model's own account, so that the worker does not give it
+    up before. greet is called once, when the gateway listens and every engine is ready or has failed: see
+    wait_decided."""
 
-    def __init__(self, host: str, port: int, node: str):
+    def __init__(self, host: str, port: int, node: str, *, longest_request: float):
         self.engines = EngineSupervisor(node)
         self.gateway = self._child("gateway", "--host", host, "--port", str(port), "--name", f"{node[:48]}:{port}")
-        self.worker = self._child("worker")
+        self.worker = self._child("worker", ATELIER_TIMEOUT=str(longest_request))
         self.address = (LOOPBACK if host == "0.0.0.0" else host, port)
         self._stop = asyncio.Event()
 
@@ -71,6 +73,6 @@ class Platform:
             self.gateway.kill()
         self._stop.set()
 
-    def _child(self, command: str, *arguments: str) -> Child:
-        environment = dict(os.environ, PYTHONUNBUFFERED="1")
+    def _child(self, command: str, *arguments: str, **variables: str) -> Child:
+        environment = dict(os.environ, PYTHONUNBUFFERED="1", **variables)
         return Child(command, [sys.executable, "-m", "atelier", command, *arguments], environment)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, structs
 
+from accounts.authentication import Principal
 from gateway import errors
 from inference.engine import protocol
 
@@ -28,7 +29,7 @@ class Ask:
     """As the ledger calls it, such as `chat.completions`."""
     model: str
     prompt: protocol.Generate
-    """All but the fields that only a running request has (id, user)."""
+    """All but what only a running request has: its id, and what its key says (see `of`)."""
     prompt_param: str
     """The field that an engine's complaint about the prompt is about."""
     stream: bool
@@ -40,9 +41,10 @@ class Ask:
         texts = [message["content"] for message in self.prompt.messages or []] + [self.prompt.text or ""]
         return sum(4 + len(text) // 4 for text in texts)
 
-    def of(self, *, record_id: str, user_id: int) -> protocol.Generate:
-        """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names."""
-        return structs.replace(self.prompt, id=record_id, user=str(user_id))
+    def of(self, *, record_id: str, principal: Principal) -> protocol.Generate:
+        """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names; weight
+        and class are everyone's alike, for keys have none yet."""
+        return structs.replace(self.prompt, id=record_id, user=str(principal.user_id), salt=principal.cache_salt)
 
 
 class StreamOptions(Struct):
@@ -62,6 +64,9 @@ class GenerationFields(Struct, kw_only=True):
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    xtc_probability: Share | None = None
+    xtc_threshold: Annotated[float, Meta(ge=0, le=0.5)] | None = None
+    """Above a half no two tokens can be at once, so that nothing would ever be excluded."""
     logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: str | Annotated[list[str], Meta(max_length=MOST_STOPS)] | None = None
@@ -80,13 +85,15 @@ class GenerationFields(Struct, kw_only=True):
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
+            xtc_probability=self.xtc_probability or 0.0,
+            xtc_threshold=XTC_THRESHOLD if self.xtc_threshold is None else self.xtc_threshold,
             seed=random.getrandbits(32) if self.seed is None else fold(self.seed),
             logit_bias={token_id(key): bias for key, bias in (self.logit_bias or {}).items()},
         )
 
     def omitted(self) -> list[str]:
         """The sampling fields that the client left to us, and we to the model, should it have defaults of its own."""
-        names = [name for name in protocol.Sampling.__struct_fields__ if getattr(self, name) is None]
+        names = [name for name in SAMPLING_FIELDS if getattr(self, name) is None]
         # A top_p of 0 has said what the temperature is.
         return [name for name in names if not (name == "temperature" and self.top_p == 0)]
 
@@ -100,6 +107,10 @@ class GenerationFields(Struct, kw_only=True):
         if self.stream_options is not None and not self.stream:
             raise errors.invalid("`stream_options` needs `stream: true`.", param="stream_options")
         return bool(self.stream_options and self.stream_options.include_usage)
+
+
+SAMPLING_FIELDS = [name for name in protocol.Sampling.__struct_fields__ if name in GenerationFields.__struct_fields__]
+XTC_THRESHOLD = protocol.Sampling().xtc_threshold
 
 
 def fold(seed: int) -> int:
@@ -118,8 +129,6 @@ Neutral = dict[str, tuple[Any, ...]]
 NOT_YET: Neutral = {
     "n": (1,),
     "echo": (False,),
-    "xtc_probability": (0, 0.0),
-    "xtc_threshold": (),
     "include_diagnostics": (False,),
     "diagnostics_level": (),
 }

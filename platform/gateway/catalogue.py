@@ -21,6 +21,10 @@ class ModelObject(Struct, kw_only=True):
     context_length: int | None
     """null until its engine was ready for the first time."""
     modalities: list[str]
+    batching: str | None
+    """"batched", "padded" or "single", as protocol.Ready has it; null until its engine was ready for the first time."""
+    batching_reason: str | None
+    """Why not "batched", in words."""
     aliases: list[str]
 
 
@@ -51,5 +55,7 @@ def described(model: ServedModel) -> ModelObject:
         state=model.state,
         context_length=model.context_length,
         modalities=MODALITIES.get(model.kind, ["text"]),
+        batching=model.batching,
+        batching_reason=model.batching_reason,
         aliases=list(model.aliases),
     )

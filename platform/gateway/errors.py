@@ -142,14 +142,9 @@ def engine_error(message: str = "The model's engine stopped while it worked on t
     return _server_error(500, message, "engine_error")
 
 
-def timeout(seconds: float) -> ApiError:
+def timeout(message: str) -> ApiError:
     # Doing it all again would run into the same limit: the SDKs must not retry.
-    return _server_error(
-        504,
-        f"The request was not finished within {seconds:g} seconds, the limit of this server (ATELIER_TIMEOUT).",
-        "timeout",
-        {"x-should-retry": "false"},
-    )
+    return _server_error(504, message, "timeout", {"x-should-retry": "false"})
 
 
 def internal(request_id: str) -> ApiError:
@@ -165,5 +160,7 @@ def from_engine(failed: protocol.Failed, *, prompt_param: str) -> ApiError:
             return overloaded(failed.message)
         case "engine_error":
             return engine_error(failed.message)
+        case "timeout":
+            return timeout(failed.message)
         case code:
             return invalid(failed.message, param=failed.param or prompt_param, code=code)

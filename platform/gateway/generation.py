@@ -47,7 +47,7 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
     if model is None:
         raise errors.model_not_found(ask.model)
     run = Run(gateway, context, principal, ask, model)
-    limit = settings.REQUEST_TIMEOUT_SECONDS
+    limit, named = time_limit(model)
     try:
         async with asyncio.timeout(limit - context.elapsed_ms() / 1000) as deadline:
             await run.start()
@@ -59,7 +59,7 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
         if not deadline.expired():
             raise
         run.outcome = run.outcome or "timeout"
-        raise errors.timeout(limit) from None
+        raise errors.timeout(f"The request was not finished within {limit:g} seconds ({named}).") from None
     except EngineUnavailable:
         run.outcome = run.outcome or "refused"
         raise errors.model_loading(model.name) from None
@@ -68,6 +68,17 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
         raise errors.engine_error() from None
     finally:
         await insist(run.settle())
+
+
+def time_limit(model: ServedModel) -> tuple[float, str]:
+    """How many seconds we give a request from its arrival on, and the settings that say so.
+
+    A model's own --timeout is counted by its engine, which knows when the request reached it. Ours is for an engine
+    that says nothing, and leaves time to wait for one.
+    """
+    if model.timeout is None:
+        return settings.REQUEST_TIMEOUT_SECONDS, "ATELIER_TIMEOUT"
+    return model.timeout + settings.ENGINE_WAIT_SECONDS, "the model's --timeout and ATELIER_ENGINE_WAIT"
 
 
 class Run:
@@ -105,7 +116,7 @@ class Run:
         await insist(self._open())
         ready = await self._gateway.engines.wait_ready(self._model.endpoint, settings.ENGINE_WAIT_SECONDS)
         self._instance = ready.instance
-        request = self._ask.of(record_id=self._context.record_id, user_id=self._principal.user_id)
+        request = self._ask.of(record_id=self._context.record_id, principal=self._principal)
         self._context.sent = time.perf_counter()
         self._generation = self._gateway.engines.generate(self._model.endpoint, request)
 
@@ -192,8 +203,11 @@ class Run:
     async def _failed(self, event: Failed) -> None:
         # A failure's tally may be empty; what was received was produced.
         self._tally = event.tally if event.tally.completion_tokens >= self._received.completion_tokens else None
-        refused = event.code != "engine_error" and not self.has_first_token
-        self.outcome = "refused" if refused else "engine_error"
+        if event.code == "timeout":
+            self.outcome = "timeout"
+        else:
+            refused = event.code != "engine_error" and not self.has_first_token
+            self.outcome = "refused" if refused else "engine_error"
         await insist(self.settle())
         raise errors.from_engine(event, prompt_param=self._ask.prompt_param)
 

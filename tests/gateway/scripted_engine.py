@@ -9,7 +9,7 @@ import zmq
 import zmq.asyncio
 
 from inference.engine import protocol
-from inference.engine.protocol import Cancel, Generate, Hello, Ready, Reconcile, Reconciled, Tally
+from inference.engine.protocol import Cancel, Generate, Hello, Ready, Reconcile, Reconciled, Stats, Tally
 
 Script = Callable[["ScriptedEngine", Generate], AsyncIterator[Any]]
 
@@ -17,10 +17,13 @@ Script = Callable[["ScriptedEngine", Generate], AsyncIterator[Any]]
 class ScriptedEngine:
     """`script` yields each request's events; a list is sent as one message."""
 
-    def __init__(self, endpoint: str, script: Script, *, instance: str = "instance-1") -> None:
+    def __init__(
+        self, endpoint: str, script: Script, *, instance: str = "instance-1", stats: Stats | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._script = script
         self._instance = instance
+        self._stats = stats
         self.requests: list[Generate] = []
         self.said = 0
         """How many messages have left, `Ready` included."""
@@ -57,6 +60,8 @@ class ScriptedEngine:
             match protocol.decode_client_message(body):
                 case Hello():
                     await self._say(client, self._ready())
+                    if self._stats is not None:
+                        await self._say(client, self._stats)
                 case Generate() as request:
                     self.requests.append(request)
                     self.cancelled[request.id] = asyncio.Event()

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db.backends.signals import connection_created
 from openai.types import Completion
@@ -12,6 +13,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway import runtime, sse
 from inference.engine.protocol import Accepted
+from inference.models import Deployment
+from inference.services import do_record_engine
 from tests.gateway.local import LocalGateway, until
 from tests.gateway.scripts import CHAT, answers, body, only, with_streams
 
@@ -95,6 +98,7 @@ async def test_the_engine_gets_what_was_asked(gateway: LocalGateway) -> None:
     [row] = await gateway.ledger()
     assert request.id == row["request_id"]
     assert request.user == str(row["user_id"])
+    assert request.salt == f"user:{row['user_id']}", "its key is of no team"
     assert request.sampling.seed == 5 and request.max_tokens == 9
     assert request.default_max_tokens == settings.DEFAULT_MAX_TOKENS
 
@@ -126,6 +130,25 @@ async def test_a_slow_prefill_keeps_the_line_alive(gateway: LocalGateway, monkey
         await exchange.finish()
     assert exchange.events[-1] == "[DONE]"
     assert exchange.events[0]["choices"][0]["delta"]["role"] == "assistant"
+
+
+async def test_models_say_how_they_batch(gateway: LocalGateway) -> None:
+    async def said() -> Any:
+        listed = (await gateway.ask("/v1/models", method="GET")).json["data"][0]
+        assert listed == (await gateway.ask("/v1/models/default", method="GET")).json
+        return listed["batching"], listed["batching_reason"]
+
+    def saw(**observed: str) -> None:
+        do_record_engine(Deployment.objects.get(), **observed)
+
+    assert await said() == (None, None)
+    for observed, shown in [
+        ({"batching": "batched", "batching_reason": ""}, ("batched", None)),
+        ({"batching": "single", "batching_reason": "--deterministic"}, ("single", "--deterministic")),
+    ]:
+        await database_sync_to_async(saw)(**observed)
+        await runtime.current().close()  # it need not wait for what it remembers to age
+        assert await said() == shown
 
 
 @pytest.mark.parametrize("name", ["scripted", "alias", "default", "team/scripted"])

@@ -9,7 +9,8 @@ from django.conf import settings
 
 from accounts.models import ApiKey, UsageRecord
 from gateway import recovery, runtime, sse
-from inference.engine.protocol import Accepted, Delta, Failed, FirstToken
+from inference.engine.protocol import Accepted, Delta, Failed, FirstToken, Tally
+from inference.models import Model
 from tests.gateway.local import LocalGateway, until
 from tests.gateway.scripts import CHAT, TALLY, answers, begins_and_waits, body, never_hears, only, with_streams
 
@@ -21,6 +22,7 @@ from tests.gateway.scripts import CHAT, TALLY, answers, begins_and_waits, body, 
         ("invalid_prompt", 400, "invalid_request_error", "messages"),
         ("context_length_exceeded", 400, "invalid_request_error", "messages"),
         ("server_is_overloaded", 503, "server_error", None),
+        ("timeout", 504, "server_error", None),
         ("engine_error", 500, "server_error", None),
     ],
 )
@@ -32,33 +34,53 @@ async def test_a_refusal_of_the_engine_is_an_http_error(
 
     async with gateway.engine(refuse):
         answer = await gateway.ask(CHAT, body=body(stream=stream))
-        outcome = "engine_error" if code == "engine_error" else "refused"
+        outcome = code if code in ("engine_error", "timeout") else "refused"
         await only(gateway, outcome=outcome, completion_tokens=0, ttft_ms=None)
     assert answer.status == status
     assert answer.error == {"message": "Do otherwise.", "type": type, "param": param, "code": code}
-    assert ("retry-after" in answer.headers) == (status == 503)
+    assert ("retry-after" in answer.headers) == ("retry-after-ms" in answer.headers) == (status == 503)
+    # The SDKs would run into the same limit twice more.
+    assert answer.headers.get("x-should-retry") == ("false" if status == 504 else None)
 
 
 @with_streams
-async def test_a_failure_half_way_is_an_error_and_charged(gateway: LocalGateway, stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "status", "outcome"),
+    [("engine_error", 500, "engine_error"), ("timeout", 504, "timeout"), ("server_is_overloaded", 503, "engine_error")],
+)
+async def test_a_failure_half_way_is_an_error_and_charged(
+    gateway: LocalGateway, stream: bool, code: Any, status: int, outcome: str
+) -> None:
     go_on = asyncio.Event()
 
     async def fail(engine: Any, request: Any) -> Any:
         yield Accepted(request.id, 7)
         yield [FirstToken(request.id, 1.0, 3.0), Delta(request.id, "Hello", 2)]
         await go_on.wait()
-        yield Failed(request.id, "engine_error", "Broken.")
+        yield Failed(request.id, code, "Broken.", tally=Tally(prompt_tokens=7, cached_tokens=4, completion_tokens=3))
 
     async with gateway.engine(fail), gateway.exchange(CHAT, body=body(stream=stream)) as exchange:
         if stream:
             await exchange.until(lambda: b"Hello" in exchange.body)
         go_on.set()
         await exchange.finish()
-        await only(gateway, outcome="engine_error", prompt_tokens=7, completion_tokens=2)
+        await only(gateway, outcome=outcome, prompt_tokens=7, cached_tokens=4, completion_tokens=3)
     error = exchange.events[-1]["error"] if stream else exchange.error
-    assert exchange.status == (200 if stream else 500)
-    assert error["code"] == "engine_error"
+    assert exchange.status == (200 if stream else status)
+    assert error == {"message": "Broken.", "type": "server_error", "param": None, "code": code}
     assert b"[DONE]" not in exchange.body
+
+
+@with_streams
+async def test_a_failure_without_a_tally_is_charged_what_came(gateway: LocalGateway, stream: bool) -> None:
+    async def fail(engine: Any, request: Any) -> Any:
+        yield Accepted(request.id, 7)
+        yield [FirstToken(request.id, 1.0, 3.0), Delta(request.id, "Hello", 2)]
+        yield Failed(request.id, "engine_error", "Broken.")
+
+    async with gateway.engine(fail):
+        await gateway.ask(CHAT, body=body(stream=stream))
+        await only(gateway, outcome="engine_error", prompt_tokens=7, completion_tokens=2)
 
 
 @with_streams
@@ -135,6 +157,32 @@ async def test_the_time_limit_ends_a_request_and_charges_it(
     assert answer.status == (200 if stream else 504)
     assert (error["type"], error["code"]) == ("server_error", "timeout")
     assert "ATELIER_TIMEOUT" in error["message"]
+
+
+async def test_a_models_own_time_limit_takes_the_place_of_the_general_one(
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database_sync_to_async(Model.objects.update)(engine_options={"timeout": 900})
+    async with gateway.engine(answers):
+        await until(gateway.is_ready)
+        # Over before the request begins: it would not even be sent.
+        monkeypatch.setattr(settings, "REQUEST_TIMEOUT_SECONDS", -1)
+        assert (await gateway.ask(CHAT, body=body())).status == 200
+    await only(gateway, outcome="stop")
+
+
+async def test_an_engine_that_forgets_a_models_own_time_limit_is_not_waited_for(
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database_sync_to_async(Model.objects.update)(engine_options={"timeout": 1})
+    async with gateway.engine(begins_and_waits):
+        await until(gateway.is_ready)
+        # The real limit, only shorter: nobody waits for the whole of it here.
+        monkeypatch.setattr(settings, "ENGINE_WAIT_SECONDS", -0.5)
+        answer = await gateway.ask(CHAT, body=body())
+    await only(gateway, outcome="timeout", completion_tokens=3)
+    assert (answer.status, answer.error["code"]) == (504, "timeout")
+    assert "--timeout" in answer.error["message"] and "ATELIER_TIMEOUT" not in answer.error["message"]
 
 
 @with_streams

@@ -22,8 +22,9 @@ from tests.support.server import ROOT, Server, free_port
 CHAT = "/v1/chat/completions"
 ENDLESS = {
     "model": "default", "messages": [{"role": "user", "content": "Hello!"}], "stream": True, "max_tokens": 8000,
-    "logit_bias": {"300": 100},
+    "logit_bias": {str(token): 100 for token in range(300, 332)}, "temperature": 2,
 }  # fmt: skip
+"""Says a few tokens at random: a text that repeats itself is ended (--repetition-policy)."""
 
 
 class Process:

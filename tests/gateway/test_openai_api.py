@@ -30,7 +30,9 @@ def http(server: Server) -> Any:
 
 @pytest.fixture
 def endless() -> dict[str, Any]:
-    return {"model": "default", "messages": MESSAGES, "logit_bias": SAME_TOKEN_FOR_EVER, "max_tokens": 8000}
+    """Says a few tokens at random: a text that repeats itself is ended (--repetition-policy)."""
+    few = {str(token): 100 for token in range(300, 332)}
+    return {"model": "default", "messages": MESSAGES, "logit_bias": few, "temperature": 2, "max_tokens": 8000}
 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 8}, {"max_completion_tokens": 8}])

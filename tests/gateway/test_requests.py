@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from accounts.authentication import Principal
 from gateway.ask import DEFAULT_TEMPERATURE, Ask, fold
 from gateway.chat import ChatCompletions
 from gateway.completions import Completions
@@ -35,6 +36,12 @@ def refused(parse: Any, fields: dict[str, Any]) -> ApiError:
     assert caught.value.status == 400
     assert caught.value.type == "invalid_request_error"
     return caught.value
+
+
+def principal(*, user_id: int, team_id: int | None = None, key_id: int = 1) -> Principal:
+    return Principal(
+        key_id=key_id, key_prefix="sk-atelier-1", user_id=user_id, username="u", team_id=team_id, expires_at=None
+    )
 
 
 SHARED_MISFITS = [
@@ -75,7 +82,12 @@ SHARED_MISFITS = [
     ({"user": 5}, "user"),
     ({"n": 2}, "n"),
     ({"n": "1"}, "n"),
-    ({"xtc_probability": 0.5}, "xtc_probability"),
+    ({"xtc_probability": 1.1}, "xtc_probability"),
+    ({"xtc_probability": -0.1}, "xtc_probability"),
+    ({"xtc_probability": "often"}, "xtc_probability"),
+    ({"xtc_threshold": 0.6}, "xtc_threshold"),
+    ({"xtc_threshold": -0.1}, "xtc_threshold"),
+    ({"xtc_threshold": [0.1]}, "xtc_threshold"),
     ({"include_diagnostics": True}, "include_diagnostics"),
 ]
 
@@ -174,14 +186,17 @@ def test_nulls_and_neutral_values_are_defaults() -> None:
         metadata=None, user=None, verbosity=None, stop=None, temperature=None, top_p=None, logit_bias=None, stream=None,
         stream_options=None, max_tokens=None, max_completion_tokens=None, reasoning_effort=None,
         enable_thinking=None, top_k=None, min_p=None, repetition_penalty=None, include_diagnostics=False,
-        xtc_probability=0,
+        xtc_probability=None, xtc_threshold=None,
     )  # fmt: skip
     assert said == plain
     assert context.ignored == []
 
 
 def test_values_that_change_nothing_are_what_the_engine_gets_for_none() -> None:
-    said, _ = chat(seed=1, temperature=1, top_p=1, top_k=-1, min_p=0, repetition_penalty=1, logit_bias={})
+    said, _ = chat(
+        seed=1, temperature=1, top_p=1, top_k=-1, min_p=0, repetition_penalty=1, logit_bias={}, xtc_probability=0,
+        xtc_threshold=0.1,
+    )  # fmt: skip
     assert said.prompt.sampling == chat(seed=1)[0].prompt.sampling
 
 
@@ -192,24 +207,27 @@ def test_defaults_are_openais() -> None:
     assert not ask.stream
 
 
-def test_sampling_reaches_the_engine() -> None:
-    ask, _ = chat(
+@pytest.mark.parametrize("parse", [chat, completion])
+def test_sampling_reaches_the_engine(parse: Any) -> None:
+    ask, context = parse(
         temperature=0.5, top_p=0.9, top_k=40, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5,
-        frequency_penalty=-0.5, seed=7, logit_bias={"5": -100, "6": 1.5}, max_completion_tokens=9, stop="END",
+        frequency_penalty=-0.5, seed=7, logit_bias={"5": -100, "6": 1.5}, max_tokens=9, stop="END",
+        xtc_probability=0.25, xtc_threshold=0,
     )  # fmt: skip
     assert ask.prompt.sampling == protocol.Sampling(
         temperature=0.5, top_p=0.9, top_k=40, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5,
-        frequency_penalty=-0.5, seed=7, logit_bias={5: -100.0, 6: 1.5},
+        frequency_penalty=-0.5, seed=7, logit_bias={5: -100.0, 6: 1.5}, xtc_probability=0.25, xtc_threshold=0.0,
     )  # fmt: skip
+    assert context.ignored == []
     assert ask.prompt.max_tokens == 9
     assert ask.prompt.stop == ["END"]
 
 
 def test_the_engine_learns_what_was_left_out() -> None:
-    everything = set(protocol.Sampling.__struct_fields__)
+    everything = set(protocol.Sampling.__struct_fields__) - {"logprobs"}  # which no model has an opinion of
     assert set(chat()[0].prompt.omitted) == set(completion()[0].prompt.omitted) == everything
-    said, _ = chat(temperature=1, top_k=0, top_p=None, seed=3)
-    assert set(said.prompt.omitted) == everything - {"temperature", "top_k", "seed"}
+    said, _ = chat(temperature=1, top_k=0, top_p=None, seed=3, xtc_probability=0)
+    assert set(said.prompt.omitted) == everything - {"temperature", "top_k", "seed", "xtc_probability"}
 
 
 @pytest.mark.parametrize("fields", [{"temperature": 0}, {"temperature": 1, "top_p": 0}, {"top_p": 0}])
@@ -263,9 +281,20 @@ def test_prompts_are_text_or_tokens(prompt: Any, text: str | None, tokens: list[
 
 def test_turns_are_the_accounts_and_not_what_the_body_says() -> None:
     ask, _ = chat(user="someone else")
-    request = ask.of(record_id="req_1", user_id=42)
+    request = ask.of(record_id="req_1", principal=principal(user_id=42))
     assert (request.id, request.user) == ("req_1", "42")
-    assert ask.prompt.id == ""
+    assert (request.priority, request.weight) == ("api", 1.0)
+    assert ask.prompt.id == "" and ask.prompt.salt == ""
+
+
+def test_a_team_shares_cached_prompts_and_nobody_else_does() -> None:
+    def salt(**who: Any) -> str:
+        return chat()[0].of(record_id="req_1", principal=principal(**who)).salt
+
+    assert salt(user_id=1, team_id=7) == salt(user_id=2, team_id=7)
+    apart = [salt(user_id=1, team_id=7), salt(user_id=1, team_id=8), salt(user_id=7), salt(user_id=8), salt(user_id=1)]
+    assert "" not in apart and len(set(apart)) == len(apart)
+    assert salt(user_id=7) == salt(user_id=7, key_id=2)
 
 
 def test_what_has_no_effect_is_named_once() -> None:

@@ -59,11 +59,24 @@ def test_a_models_own_name_wins_over_anothers_alias():
 @pytest.mark.django_db
 def test_what_the_supervisor_saw():
     (deployment,) = do_deploy_models([ONE], host="studio")
-    assert (read_models()[0].state, read_models()[0].context_length) == ("starting", None)
-    do_record_engine(deployment, state=Engine.State.READY, pid=1, context_length=2048)
+    (model,) = read_models()
+    assert (model.state, model.context_length, model.batching, model.batching_reason) == ("starting", None, None, None)
+    observed = {"state": Engine.State.READY, "pid": 1, "context_length": 2048}
+    do_record_engine(deployment, **observed, batching="padded", batching_reason="long rows slow short ones down")
     (model,) = read_models()
     assert (model.state, model.context_length) == ("ready", 2048)
+    assert (model.batching, model.batching_reason) == ("padded", "long rows slow short ones down")
     assert model.endpoint == deployment.engine.endpoint
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("stored", "seconds"), [({}, None), ({"timeout": 900}, 900), ({"kv_bits": 8}, None), ({"timeout": "soon"}, None)]
+)
+def test_a_models_own_time_limit(stored, seconds):
+    do_deploy_models([ONE], host="studio")
+    Model.objects.update(engine_options=stored)
+    assert read_models()[0].timeout == seconds
 
 
 @pytest.mark.django_db(transaction=True)

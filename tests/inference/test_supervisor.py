@@ -14,7 +14,7 @@ from inference.supervisor import Watch, engine_environment
 
 
 def beat(steps, running=0, waiting=0):
-    return Stats(steps, running, waiting, 0, 0, 0.0, 0, 0, 0)
+    return Stats(steps, running, waiting)
 
 
 def wedged_at(beats, stall=5.0, until=60):

@@ -40,10 +40,18 @@ def test_every_page_opens_without_an_error_and_fits(server, phone, dark):
     with chromium_page(phone=phone, dark=dark) as page:
         log_in(page, server)
         for path in ("", "accounts/user/", "accounts/team/", "accounts/apikey/", "accounts/usagerecord/",
-                     "accounts/auditevent/", "accounts/apikey/add/"):  # fmt: skip
+                     "accounts/auditevent/", "accounts/apikey/add/", "inference/engine/"):  # fmt: skip
             response = page.goto(f"{server.base_url}/admin/{path}")
             assert response is not None and response.status == 200, path
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), f"{path} is too wide"
+            assert fits(page), f"{path} is too wide"
+        page.click("text=atelier-tiny")
+        page.wait_for_url("**/inference/engine/*/change/")
+        assert fits(page), "an engine's page is too wide"
+        assert "seconds ago" in page.inner_text("body"), "the engine's last heartbeat is shown"
+
+
+def fits(page):
+    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
 
 
 def test_a_page_that_is_not_there(server):

@@ -64,7 +64,7 @@ def test_what_was_received_is_what_is_charged(mortal):
     mortal.kill_engine()
     stream.join(5)
     received = text_of(stream.seen)
-    assert set(received) == {"5"}
+    assert received.isdigit()
     assert mortal.settled(before, 1)[0]["completion_tokens"] == len(received)
     assert answers(mortal)
 

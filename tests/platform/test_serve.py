@@ -144,6 +144,11 @@ def test_engine_options_reach_the_engine_and_are_kept(own):
         words = own.child("inference.engine").cmdline()
         return words[words.index("--endpoint") + 2 :]
 
+    def batching():
+        with own.client() as client:
+            (model,) = client.get("/v1/models").json()["data"]
+        return model["batching"], model["batching_reason"]
+
     def restart(*arguments):
         own.stop()
         own.arguments = arguments
@@ -153,15 +158,17 @@ def test_engine_options_reach_the_engine_and_are_kept(own):
     restart("--max-num-seqs", "3", "--timeout", "900")
     assert engine_flags() == ["--max-num-seqs", "3", "--timeout", "900"]
     assert "atelier-tiny: --max-num-seqs 3 --timeout 900 (until now: the defaults)" in own.output
-    assert float(own.child("gateway").environ()["ATELIER_TIMEOUT"]) == 900, "or it would end such requests at 600 s"
+    assert float(own.child("worker").environ()["ATELIER_TIMEOUT"]) == 900, "or it would give such requests up early"
     restart()
     assert engine_flags() == ["--max-num-seqs", "3", "--timeout", "900"]
     assert "Options  atelier-tiny: --max-num-seqs 3 --timeout 900\n" in own.output
     restart("--deterministic")
     assert engine_flags() == ["--deterministic"]
+    assert batching() == ("single", "--deterministic")
     assert "atelier-tiny: --deterministic (until now: --max-num-seqs 3 --timeout 900)" in own.output
     restart("--runtime-mode", "auto")
     assert engine_flags() == []
+    assert batching() == ("batched", None)
     assert "atelier-tiny: the defaults (until now: --deterministic)" in own.output
 
 

@@ -11,10 +11,10 @@ from inference.sources import BUILTIN_FOLDER
 from tests.support.server import Server
 
 
-def only(text: str) -> dict[str, int]:
-    """A bias that leaves the built-in model one token to say."""
+def only(*texts: str) -> dict[str, int]:
+    """A bias that leaves the built-in model these tokens to say."""
     vocabulary = json.loads((BUILTIN_FOLDER / "atelier-tiny" / "tokenizer.json").read_text())["model"]["vocab"]
-    return {str(vocabulary[text]): 100}
+    return {str(vocabulary[text]): 100 for text in texts}
 
 
 def body(text: str = "Hello", **fields: Any) -> dict[str, Any]:
@@ -24,8 +24,9 @@ def body(text: str = "Hello", **fields: Any) -> dict[str, Any]:
 
 
 def endless(**fields: Any) -> dict[str, Any]:
-    """One that says 5, a token each, until max_tokens: the text's length is the number of tokens."""
-    return body(logit_bias=only("5"), **fields)
+    """One that says digits, a token each, until max_tokens: the text's length is the number of tokens. It says them at
+    random, for a text that repeats itself is ended (--repetition-policy)."""
+    return body(logit_bias=only(*"0123456789"), temperature=2, **fields)
 
 
 def events(lines: Iterator[str]) -> Iterator[Any]:

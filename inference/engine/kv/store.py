@@ -49,6 +49,11 @@ class Store:
         """The leaves' views of the step whose graph was built last."""
 
     @property
+    def rewinds(self) -> bool:
+        """Whether a step that failed leaves nothing behind but cells to be written again."""
+        return not (self.layout.rings or self.layout.states)
+
+    @property
     def nbytes(self) -> int:
         states = sum(array.nbytes for arrays in self._states.values() for array in arrays)
         return sum(bank.nbytes for bank in self.banks) + states

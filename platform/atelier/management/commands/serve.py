@@ -3,7 +3,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from accounts.services import FirstRun, do_create_first_admin
 from atelier.supervision import LOOPBACK, Platform
 from inference.engine.options import EngineOptions, OptionError, add_arguments, argv, given, make
 from inference.models import Deployment
+from inference.registry import own_timeout
 from inference.services import do_deploy_models, do_set_engine_options
 from inference.sources import DEFAULT_MODEL, Source, SourceError, parse_source
 
@@ -58,12 +59,12 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         options = [line for deployment in deployments if (line := settle_options(deployment, engine_options))]
-        give_gateway_time(deployments)
         # Each thread and process makes connections of its own from here on.
         connection.close()
         if first is not None:
             self.introduce(first)
-        asyncio.run(Platform(host, port, node).run(lambda engines: self.greet(host, port, engines, options)))
+        platform = Platform(host, port, node, longest_request=longest_request(deployments))
+        asyncio.run(platform.run(lambda engines: self.greet(host, port, engines, options)))
 
     def introduce(self, first: FirstRun) -> None:
         """Printed, never logged, and before anything can go wrong: password and key are shown here and nowhere else."""
@@ -112,15 +113,10 @@ def in_words(stored: dict[str, Any]) -> str:
         return f"a mistake: {error}"
 
 
-def give_gateway_time(deployments: list[Deployment]) -> None:
-    """A model with a longer --timeout than ATELIER_TIMEOUT needs a gateway that waits for it, and a worker that does
-    not give its requests up: they are started with the longer one."""
-    longest = settings.REQUEST_TIMEOUT_SECONDS
-    for deployment in deployments:
-        # Options that make no sense keep their engine from starting, and say why then.
-        with suppress(OptionError):
-            longest = max(longest, make(deployment.model.engine_options).timeout or 0)
-    os.environ["ATELIER_TIMEOUT"] = str(longest)
+def longest_request(deployments: list[Deployment]) -> float:
+    """Seconds that the most patient of these models gives a request."""
+    own = (own_timeout(deployment.model.engine_options) or 0 for deployment in deployments)
+    return max([settings.REQUEST_TIMEOUT_SECONDS, *own])
 
 
 def share_import_path() -> None:
