@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from inference.engine import memory
+from inference.engine import backend, memory
 from inference.engine.batch import Batch
 from inference.engine.core import Core, Monitors
 from inference.engine.kv.capacity import capacity_for
@@ -61,7 +61,7 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         max_rows=min(rows, effective.decode_rows),
         max_waiting=options.max_waiting,
         max_stall=options.max_stall_ms / 1000,
-        chunk=options.prefill_chunk,
+        chunk=options.prefill_chunk or backend.prefill_chunk(),
         prefill_batch_size=effective.prefill_rows,
         cached=prefix.estimate,
         held=prefix.held,

@@ -88,9 +88,12 @@ class Batch:
 
     @property
     def unsettled(self) -> bool:
-        """Whether `settle` has to come before the next launch: a row has no room left, too many lanes idle, or an
-        ended row would go on changing what the prefix cache wants of it."""
+        """Whether `settle` has to come before the next launch: a row has no room left, too many lanes idle, an ended
+        row would go on changing what the prefix cache wants of it, or one ended while it prefilled, and others wait
+        for what it holds."""
         live = self.rows
+        if any(sequence not in self.lanes for sequence in self.ended()):
+            return True
         idle = len(self.lanes) - len(live)
         if idle * HOLES > len(self.lanes) or (idle and (self.store.layout.states or self._poisoned)):
             return True

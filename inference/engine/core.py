@@ -257,6 +257,8 @@ class Core:
             self._fail(sequence, error)
             return
         if first:
+            # What it finds when it comes back after a preemption, it has computed itself.
+            sequence.cached = sequence.prefilled
             self._cached_tokens += sequence.cached
         self.scheduler.charge(sequence, cached=sequence.prefilled)
 

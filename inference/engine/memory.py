@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import psutil
 
+from inference.engine.backend import has_gpu
 from inference.engine.monitors.memory import MemoryReading, container_limit, host_reading
 from inference.engine.options import Effective
 
@@ -15,7 +16,7 @@ RESERVE = 0.08
 def limit() -> int:
     """Bytes for weights, caches and work in progress: Metal's recommended working set, a CUDA card's memory, or what
     the machine or its container has."""
-    if mx.default_device() == mx.Device(mx.gpu):
+    if has_gpu():
         info = mx.device_info()
         known = info.get("max_recommended_working_set_size") or info.get("memory_size") or info.get("total_memory")
         if known:
@@ -25,7 +26,7 @@ def limit() -> int:
 
 def reading() -> MemoryReading:
     """For the memory monitor."""
-    if mx.default_device() == mx.Device(mx.gpu):
+    if has_gpu():
         return MemoryReading(mx.get_active_memory(), limit())
     return host_reading()
 

@@ -65,8 +65,14 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         int | None, BATCH("rows that decode in one step", 1, 1024, unset="as many as --max-num-seqs")
     ] = None
     prefill_chunk: Annotated[
-        int, BATCH("tokens of prompts that one step prefills while no row decodes", 64, 1_048_576)
-    ] = 2048
+        int | None,
+        BATCH(
+            "tokens of prompts that one step prefills while no row decodes",
+            64,
+            1_048_576,
+            unset="256 on a CPU, 2048 on a GPU",
+        ),
+    ] = None
     stream_interval: Annotated[int, BATCH("tokens per piece of a streamed answer", 1, 1024)] = 1
 
     runtime_mode: Annotated[

@@ -1,7 +1,5 @@
 """Gate 4: a neighbour is cancelled, preempted, moved or fails, and nobody else's logits change."""
 
-from contextlib import nullcontext
-
 import pytest
 
 from inference.engine.scheduling.memory import Memory
@@ -109,7 +107,7 @@ def test_gates_4_a_neighbour_of_not_a_number(request, kind, place):
 @KIND
 @pytest.mark.parametrize("times", ["always", "once"])
 def test_gates_4_a_step_that_fails(request, kind, times):
-    """With one of them in it, whom bisection finds; or once with anybody, and then nobody is to blame."""
+    """Always with the same one of them in it, whom bisection finds; or once only, and then nobody is to blame."""
     model = loaded(kind)
     with MATRIX.cell(request, kind, "4 exception") as cell, Engine(model) as engine:
         ids = company(engine)
@@ -133,7 +131,7 @@ def test_gates_4_a_step_that_fails(request, kind, times):
 def test_gates_4_several_culprits(request):
     """Each of them is found, whatever the bisection begins with."""
     model = loaded(KINDS[0])
-    with MATRIX.cell(request, KINDS[0], "4 exception") as cell, Engine(model) as engine, nullcontext():
+    with MATRIX.cell(request, KINDS[0], "4 exception") as cell, Engine(model) as engine:
         ids = company(engine, 9)
         guilty = {ids[0], ids[4], ids[8]}
         engine.tap.fails = lambda sequence: sequence.id in guilty and sequence.launched >= 4
@@ -142,3 +140,28 @@ def test_gates_4_several_culprits(request):
         unharmed(engine, others)
         assert all(engine.output.ends[id] == ["engine_error"] for id in guilty)
         cell.within(engine.worst(others), KINDS[0].tolerance)
+
+
+@pytest.mark.parametrize(("times", "ending"), [(1, "length"), (2, "server_is_overloaded")])
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[6], KINDS[10], KINDS[-1]], ids=str)
+def test_gates_4_a_prompt_that_memory_is_too_short_for(request, kind, times, ending):
+    """It waits and tries again, once. Those who decode meanwhile go on."""
+    model = loaded(kind)
+    with MATRIX.cell(request, kind, "4 exception") as cell, Engine(model) as engine:
+        ids = company(engine, 3)
+        engine.until(lambda: len(engine.said(ids[0])) >= 3)
+        large = engine.submit(words(70, 150, model), say=words(71, 5, model))
+        prefill, failures = engine.batch.prefill, []
+
+        def short(sequence, tokens: int) -> None:
+            if sequence.id == large and len(failures) < times:
+                failures.append(tokens)
+                raise RuntimeError("[malloc] Unable to allocate 1 bytes.")
+            prefill(sequence, tokens)
+
+        engine.batch.prefill = short
+        engine.finish()
+        assert len(failures) == times and engine.output.ends[large] == [ending]
+        fine = [*ids, *([large] if times == 1 else [])]
+        unharmed(engine, fine)
+        cell.within(engine.worst(fine), kind.tolerance)

@@ -175,13 +175,13 @@ class Engine:
             self.core.step()
         return bool(self.core._live)
 
-    def finish(self, most: int = 10_000) -> None:
+    def finish(self, most: int = 5000) -> None:
         """Runs until everyone has ended and left."""
         for _ in range(most):
             if not self.tick():
                 self.tick()
                 return
-        raise AssertionError(f"still at it after {most} steps: {self.core.scheduler.waiting}")
+        raise AssertionError(f"still at it after {most} steps: {list(self.core._live)}")
 
     def until(self, happened: Callable[[], object], most: int = 2000) -> None:
         for _ in range(most):

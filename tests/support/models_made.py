@@ -150,7 +150,7 @@ class Kind:
 
     tolerance: the most that two ways to compute the same logits may differ, in their standard deviations. float32,
     quantised weights included, comes out below 1e-5. bfloat16 has 8 bits: the last one of a logit of 4 deviations is
-    0.03, and one such step is what is measured; two are allowed.
+    0.03, and 0.04 is what is measured; two such steps are allowed.
     """
 
     name: str

@@ -31,8 +31,8 @@ from .tokenizer import plain_text, train_tokenizer
 
 ARTEFACT = Path(__file__).parents[1] / "models" / "atelier-tiny"
 SEED = 7
-STEPS = 2500
-WARM_UP, COOL_DOWN = 60, 430  # steps at the start and the end in which the rate rises and falls
+STEPS = 4000
+WARM_UP, COOL_DOWN = 60, 1000  # steps at the start and the end in which the rate rises and falls
 MATRIX_RATE, OTHER_RATE = 2e-2, 3e-3  # of Muon for the layers' matrices, of AdamW for embedding and norms
 LARGEST_GRADIENT = 1.0  # norm
 TOKENIZER_CASES = 30_000

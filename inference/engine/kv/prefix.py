@@ -202,7 +202,9 @@ class PrefixCache(Rows):
                 continue
             if known is None:
                 known = self.estimate(sequence)
-            if common - known < self.index.size:
+            gain = common - known
+            # A few tokens that all prompts begin with are no reason to wait, the last few of a shared prefix are.
+            if gain <= 0 or (gain < self.index.size and not (known and leader.prefilled >= common - self.index.size)):
                 continue
             if self._has_state:
                 if leader.prefilled > common:
@@ -223,6 +225,8 @@ class PrefixCache(Rows):
         self._prefilling.pop(sequence.id, None)
 
     def open(self, sequence: Sequence) -> Row:
+        # After a preemption it prefills what it said, too, and a row that was poisoned has not told the chain.
+        self._learn(sequence)
         if self._spill:
             self._make_room(len(sequence.chain.keys))
             self._spill.load(sequence)
@@ -239,8 +243,6 @@ class PrefixCache(Rows):
         row.own = match.tokens - base
         row.committed = match.tokens
         sequence.prefilled = match.tokens
-        if not sequence.output:
-            sequence.cached = min(match.tokens, len(sequence.prompt))
         return row
 
     def stops(self, sequence: Sequence, start: int, end: int) -> list[int]:

@@ -29,6 +29,11 @@ class SoloStore(Store):
         self._row: SoloRow | None = None
 
     @property
+    def rewinds(self) -> bool:
+        """The model's own caches go forward only: whatever was tried has left its trace in them."""
+        return False
+
+    @property
     def nbytes(self) -> int:
         return sum(cache.nbytes for cache in self._row.caches if not cache.empty()) if self._row else 0
 

@@ -12,6 +12,7 @@ from enum import Enum
 
 import mlx.core as mx
 
+from inference.engine.backend import has_gpu
 from inference.engine.protocol import Sampling
 from inference.engine.sampling.bisection import draw_by_bisection
 from inference.engine.sampling.draw import draw_by_id, weigh
@@ -80,7 +81,3 @@ def draw_whole(logits: mx.array, chance: Chance) -> mx.array:
     if has_gpu():
         return draw_by_bisection(logits, chance)
     return draw_in_order(ordered(logits), chance)[0]
-
-
-def has_gpu() -> bool:
-    return bool(mx.default_device().type == mx.DeviceType.gpu)
