@@ -130,6 +130,7 @@ class Core:
             kv_bytes=self.batch.store.nbytes,
             pool_bytes=self.batch.prefix.nbytes,
             cache=asdict(self.batch.prefix.counters()),
+            tier=self.batch.prefix.tier_counters(),
             memory=structs.asdict(self.memory.report()),
             divergence=structs.asdict(self._divergence.report()),
             repetition=structs.asdict(self.loops.report()),

@@ -194,6 +194,8 @@ class Stats(msgspec.Struct, tag=True):
     """Of the prefix cache's pool, used or not."""
     cache: dict[str, int] = {}
     """The prefix cache's counters, by the names of `inference.engine.prefix.records.Counters`."""
+    tier: dict[str, int] = {}
+    """The SSD tier's, by those of `inference.engine.prefix.disk.TierCounters`."""
     memory: dict[str, Any] = {}
     """The memory monitor's report; then those of the others."""
     divergence: dict[str, Any] = {}

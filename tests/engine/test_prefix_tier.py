@@ -1,7 +1,6 @@
 """The SSD tier on real files: restarts, damage, full disks, other models."""
 
 import logging
-import os
 import stat
 import subprocess
 import sys
@@ -344,14 +343,6 @@ def test_no_space_left(opened, folder, caplog):
         wait_for(tier, lambda tier: not tier.counters().writing)
     assert "No space left" in caplog.text and "--ssd-cache-dir" in caplog.text
     assert same(tier.take(CHAIN.keys[0]), block(0)) and Path("/dev/full").exists()
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_can_not_be_written(tmp_path, caplog):
-    tmp_path.chmod(0o500)
-    tier = Tier(tmp_path / "ssd", BIG, MODEL)
-    assert not tier.put(block(0)) and tier.lookup(CHAIN.keys) == 0 and tier.take(CHAIN.keys[0]) is None
-    assert tier.close() and "--ssd-cache-dir" in caplog.text
 
 
 def test_a_folder_that_is_a_file(tmp_path, caplog):

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
 
 from inference.engine.kv.banks import Row, Shared
@@ -107,6 +107,10 @@ class Rows:
 
     def counters(self) -> Counters:
         return Counters()
+
+    def tier_counters(self) -> dict[str, int]:
+        """What the SSD tier counts; nothing without one."""
+        return {}
 
     @property
     def nbytes(self) -> int:
@@ -308,6 +312,9 @@ class PrefixCache(Rows):
     def counters(self) -> Counters:
         return self.index.counters()
 
+    def tier_counters(self) -> dict[str, int]:
+        return asdict(self._spill.tier.counters()) if self._spill else {}
+
     @property
     def nbytes(self) -> int:
         return self.pool.nbytes
@@ -401,8 +408,11 @@ class PrefixCache(Rows):
         sequence.row = leaning
 
     def _state_stops(self, prompt: list[int]) -> set[int]:
-        ends = [place + 1 for place, token in enumerate(prompt) if token in self._turn_ends]
-        return {*ends[-STATE_TURNS:], *range(STATE_EVERY, len(prompt) - 1, STATE_EVERY)}
+        ends = [place + 1 for place, token in enumerate(prompt) if token in self._turn_ends][-STATE_TURNS:]
+        if self._spill:
+            # On disk are whole blocks: within one, a state is only found again while the other half is in memory.
+            ends += [end // self.index.size * self.index.size for end in ends]
+        return {*ends, *range(STATE_EVERY, len(prompt) - 1, STATE_EVERY)}
 
 
 def room_for(sequence: Sequence) -> int:

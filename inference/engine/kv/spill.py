@@ -121,8 +121,8 @@ class Spill:
         wish = self._wishes.get(sequence.id)
         if wish is None or now > sequence.received + PATIENCE:
             return False
-        state = not wish.state or self.tier.loaded([sequence.chain.key_at(wish.end)], "state")
-        return not state or self.tier.loaded(wish.keys) < len(wish.keys)
+        state = [sequence.chain.key_at(wish.end)] if wish.state else []
+        return self.tier.reading(wish.keys) or self.tier.reading(state, "state")
 
     def load(self, sequence: Sequence) -> None:
         """Puts what has been read into the pool, where the index finds it. What is still on its way is given up."""

@@ -45,6 +45,10 @@ class ReadAhead:
     def __contains__(self, name: Name) -> bool:
         return name in self._loaded
 
+    def pending(self, name: Name) -> bool:
+        """Whether it is still to be read."""
+        return name in self._wanted or name == self._reading
+
     def want(self, names: Iterable[Name]) -> None:
         now = time.time_ns()
         self._calls += 1

@@ -88,6 +88,12 @@ class Tier:
                 count += 1
         return count
 
+    def reading(self, keys: Iterable[bytes], kind: Kind = "block") -> bool:
+        """Whether any of these is still being read ahead. What is neither loaded nor pending will not come: it was
+        damaged, or there was no memory for it."""
+        with self._disk.changed:
+            return any(self._ahead.pending(Name(kind, key)) for key in keys)
+
     def take(self, key: bytes, kind: Kind = "block") -> Stored | None:
         """From memory, else from the disk, there and then. None when it isn't here or is damaged. It stays on disk.
 
