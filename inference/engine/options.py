@@ -350,7 +350,8 @@ def argv(options: EngineOptions) -> list[str]:
     """The shortest command line that means these options."""
     words: list[str] = []
     for name, value in changed(options).items():
-        words += [FIELDS[name].flag] if value is True else [FIELDS[name].flag, _plain(value)]
+        # In one word: argparse takes a negative number with an exponent for a flag.
+        words.append(FIELDS[name].flag if value is True else f"{FIELDS[name].flag}={_plain(value)}")
     return words
 
 

@@ -1,12 +1,12 @@
 """What the dialects' answers have in common."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from inference.engine.protocol import FinishReason, Tally
+from inference.engine.protocol import Finished, Tally
 
 encode = msgspec.json.Encoder().encode
 
@@ -26,7 +26,7 @@ class Stamp:
 class Answers(Protocol):
     """How a dialect words one request's answer: whole, or as the events of a stream, each ready to be sent."""
 
-    def whole(self, text: str, reason: FinishReason, tally: Tally) -> bytes: ...
+    def whole(self, text: str, end: Finished) -> bytes: ...
 
     def opening(self) -> bytes:
         """What a stream begins with, if anything."""
@@ -34,9 +34,28 @@ class Answers(Protocol):
 
     def piece(self, text: str) -> bytes: ...
 
-    def closing(self, reason: FinishReason, tally: Tally) -> bytes:
+    def closing(self, end: Finished) -> bytes:
         """All that comes after the last piece."""
         ...
+
+
+class Ending(Struct, kw_only=True):
+    """What an answer's last choice says beside OpenAI's `finish_reason`, where that alone would puzzle."""
+
+    stop_reason: str | UnsetType = UNSET
+    """"repetition_detected": the text went round in circles (--repetition-policy)."""
+    stop_reason_detail: str | UnsetType = UNSET
+    """"single_token_run" or "pattern_loop_len_N", N tokens."""
+
+
+C = TypeVar("C", bound=Ending)
+
+
+def ended(choice: C, end: Finished) -> C:
+    """The same choice, with its ending explained."""
+    if end.repetition is not None:
+        choice.stop_reason, choice.stop_reason_detail = "repetition_detected", end.repetition
+    return choice
 
 
 class PromptTokensDetails(Struct):

@@ -3,8 +3,8 @@
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway import sse
-from gateway.answers import Stamp, Usage, encode, usage_of
-from inference.engine.protocol import FinishReason, Tally
+from gateway.answers import Ending, Stamp, Usage, encode, ended, usage_of
+from inference.engine.protocol import Finished, FinishReason
 
 
 class Message(Struct, kw_only=True):
@@ -14,7 +14,7 @@ class Message(Struct, kw_only=True):
     annotations: list[None] = []
 
 
-class Choice(Struct, kw_only=True):
+class Choice(Ending, kw_only=True):
     index: int = 0
     message: Message
     logprobs: None = None
@@ -38,7 +38,7 @@ class Delta(Struct):
     refusal: UnsetType | None = UNSET
 
 
-class ChunkChoice(Struct, kw_only=True):
+class ChunkChoice(Ending, kw_only=True):
     index: int = 0
     delta: Delta
     logprobs: None = None
@@ -66,15 +66,15 @@ class ChatAnswers:
         self._content = Delta(content="")
         self._piece = self._chunk([ChunkChoice(delta=self._content)])
 
-    def whole(self, text: str, reason: FinishReason, tally: Tally) -> bytes:
+    def whole(self, text: str, end: Finished) -> bytes:
         return encode(
             Completion(
                 id=self._id,
                 created=self._stamp.created,
                 model=self._stamp.model,
                 system_fingerprint=self._stamp.system_fingerprint,
-                choices=[Choice(message=Message(content=text), finish_reason=reason)],
-                usage=usage_of(tally),
+                choices=[ended(Choice(message=Message(content=text), finish_reason=end.reason), end)],
+                usage=usage_of(end.tally),
                 service_tier=self._tier,
             )
         )
@@ -86,11 +86,11 @@ class ChatAnswers:
         self._content.content = text
         return sse.event(encode(self._piece))
 
-    def closing(self, reason: FinishReason, tally: Tally) -> bytes:
-        end = self._event([ChunkChoice(delta=Delta(), finish_reason=reason)])
+    def closing(self, end: Finished) -> bytes:
+        events = self._event([ended(ChunkChoice(delta=Delta(), finish_reason=end.reason), end)])
         if self._usage_chunk:
-            end += self._event([], usage_of(tally))
-        return end + sse.DONE
+            events += self._event([], usage_of(end.tally))
+        return events + sse.DONE
 
     def _event(self, choices: list[ChunkChoice], usage: Usage | UnsetType = UNSET) -> bytes:
         return sse.event(encode(self._chunk(choices, usage)))

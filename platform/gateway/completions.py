@@ -7,13 +7,13 @@ from django.conf import settings
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway import errors, sse
-from gateway.answers import Stamp, Usage, encode, usage_of
+from gateway.answers import Ending, Stamp, Usage, encode, ended, usage_of
 from gateway.ask import LARGEST, NOT_YET, VALIDATED_ONLY, Ask, GenerationFields, Neutral
 from gateway.body import decode, refuse_unsupported, without_effect
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from inference.engine import protocol
-from inference.engine.protocol import FinishReason, Tally
+from inference.engine.protocol import Finished, FinishReason
 
 
 class CompletionRequest(GenerationFields, kw_only=True):
@@ -82,7 +82,7 @@ def token_ids(tokens: list[Any], where: str) -> list[int]:
     return tokens
 
 
-class Choice(Struct, kw_only=True):
+class Choice(Ending, kw_only=True):
     index: int = 0
     text: str
     logprobs: None = None
@@ -106,8 +106,9 @@ class CompletionAnswers:
         self._stamp = stamp
         self._usage_chunk = usage_chunk
 
-    def whole(self, text: str, reason: FinishReason, tally: Tally) -> bytes:
-        return encode(self._completion([Choice(text=text, finish_reason=reason)], usage_of(tally)))
+    def whole(self, text: str, end: Finished) -> bytes:
+        choice = ended(Choice(text=text, finish_reason=end.reason), end)
+        return encode(self._completion([choice], usage_of(end.tally)))
 
     def opening(self) -> bytes:
         return b""
@@ -115,11 +116,12 @@ class CompletionAnswers:
     def piece(self, text: str) -> bytes:
         return sse.event(encode(self._completion([Choice(text=text)])))
 
-    def closing(self, reason: FinishReason, tally: Tally) -> bytes:
-        end = sse.event(encode(self._completion([Choice(text="", finish_reason=reason)])))
+    def closing(self, end: Finished) -> bytes:
+        choice = ended(Choice(text="", finish_reason=end.reason), end)
+        events = sse.event(encode(self._completion([choice])))
         if self._usage_chunk:
-            end += sse.event(encode(self._completion([], usage_of(tally))))
-        return end + sse.DONE
+            events += sse.event(encode(self._completion([], usage_of(end.tally))))
+        return events + sse.DONE
 
     def _completion(self, choices: list[Choice], usage: Usage | UnsetType = UNSET) -> Completion:
         stamp = self._stamp

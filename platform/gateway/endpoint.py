@@ -92,7 +92,7 @@ class GenerationEndpoint(KeyedEndpoint):
                 texts.append(step.text)
                 if step.finished:
                     text, end = "".join(texts), step.finished
-                    await self.answer(answers_to(run.stamp).whole(text, end.reason, end.tally))
+                    await self.answer(answers_to(run.stamp).whole(text, end))
 
     async def _stream(self, context: RequestContext, ask: Ask, answers_to: Callable[[Stamp], Answers]) -> None:
         async with (
@@ -109,7 +109,7 @@ class GenerationEndpoint(KeyedEndpoint):
                 if step.text:
                     piece += answers.piece(step.text)
                 if step.finished:
-                    piece += answers.closing(step.finished.reason, step.finished.tally)
+                    piece += answers.closing(step.finished)
                 if piece:
                     await events.write(piece, last=step.finished is not None)
 

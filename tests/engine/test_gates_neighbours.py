@@ -31,7 +31,7 @@ def unharmed(engine: Engine, ids: list[str]) -> None:
 @KIND
 def test_gates_4_a_cancelled_neighbour(request, kind):
     model = loaded(kind)
-    with MATRIX.cell(request, kind, "4 cancelled") as cell, Engine(model) as engine:
+    with MATRIX.cell(request, kind, "4 cancel") as cell, Engine(model) as engine:
         ids = company(engine)
         late = engine.submit(words(50, 900, model), say=words(51, 40, model))
         engine.until(lambda: len(engine.said(ids[1])) == 4)
@@ -53,7 +53,7 @@ def test_gates_4_a_preempted_neighbour(request, kind):
     """Someone else's request takes a row from a user who has two (where there is one, the user's): that one goes on
     later, and both say the same as ever."""
     model = loaded(kind)
-    with MATRIX.cell(request, kind, "4 preempted") as cell, Engine(model, max_num_seqs=2) as engine:
+    with MATRIX.cell(request, kind, "4 preempt") as cell, Engine(model, max_num_seqs=2) as engine:
         ids = [engine.submit(words(n, 100 * n, model), say=words(40 + n, 24, model), user="one") for n in (1, 2)]
         engine.until(lambda: len(engine.said(ids[0])) >= 5)
         other = engine.submit(words(3, 30, model), say=words(43, 8, model), user="another")
@@ -67,7 +67,7 @@ def test_gates_4_a_preempted_neighbour(request, kind):
 def test_gates_4_rows_that_give_way_to_growing_ones(request, kind):
     """Memory for three rows of one class, and four rows that outgrow it."""
     model = loaded(kind)
-    with MATRIX.cell(request, kind, "4 preempted") as cell, Engine(model, disable_prefix_cache=True) as engine:
+    with MATRIX.cell(request, kind, "4 preempt") as cell, Engine(model, disable_prefix_cache=True) as engine:
         layout = engine.store.layout
         budget = 3 * layout.row_bytes(512) + layout.row_bytes(256)
         bytes_of = engine.core.scheduler.memory._bytes_of
@@ -109,7 +109,7 @@ def test_gates_4_a_neighbour_of_not_a_number(request, kind, place):
 def test_gates_4_a_step_that_fails(request, kind, times):
     """Always with the same one of them in it, whom bisection finds; or once only, and then nobody is to blame."""
     model = loaded(kind)
-    with MATRIX.cell(request, kind, "4 exception") as cell, Engine(model) as engine:
+    with MATRIX.cell(request, kind, "4 error") as cell, Engine(model) as engine:
         ids = company(engine)
         culprit, failures = ids[1], []
 
@@ -131,7 +131,7 @@ def test_gates_4_a_step_that_fails(request, kind, times):
 def test_gates_4_several_culprits(request):
     """Each of them is found, whatever the bisection begins with."""
     model = loaded(KINDS[0])
-    with MATRIX.cell(request, KINDS[0], "4 exception") as cell, Engine(model) as engine:
+    with MATRIX.cell(request, KINDS[0], "4 error") as cell, Engine(model) as engine:
         ids = company(engine, 9)
         guilty = {ids[0], ids[4], ids[8]}
         engine.tap.fails = lambda sequence: sequence.id in guilty and sequence.launched >= 4
@@ -147,7 +147,7 @@ def test_gates_4_several_culprits(request):
 def test_gates_4_a_prompt_that_memory_is_too_short_for(request, kind, times, ending):
     """It waits and tries again, once. Those who decode meanwhile go on."""
     model = loaded(kind)
-    with MATRIX.cell(request, kind, "4 exception") as cell, Engine(model) as engine:
+    with MATRIX.cell(request, kind, "4 error") as cell, Engine(model) as engine:
         ids = company(engine, 3)
         engine.until(lambda: len(engine.said(ids[0])) >= 3)
         large = engine.submit(words(70, 150, model), say=words(71, 5, model))

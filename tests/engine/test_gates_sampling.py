@@ -26,7 +26,7 @@ this tolerance and above, only logits are compared."""
 def test_gates_3_neither_hot_nor_greedy_rows_change_the_other(request, kind):
     model = loaded(kind)
     prompt = words(1, 60, model)
-    with MATRIX.cell(request, kind, "3 sampling") as cell:
+    with MATRIX.cell(request, kind, "3 hot") as cell:
         alone = {}
         for name, sampling in WAYS.items():
             with Engine(model, disable_prefix_cache=True) as engine:
@@ -54,7 +54,7 @@ def test_gates_3_equal_seeds_give_equal_text(request, bits):
     model = trained(bits)
     messages = [{"role": "user", "content": "Tell me a story."}]
     prompt = list(model.tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False))
-    with MATRIX.cell(request, model.name, "3 sampling"):
+    with MATRIX.cell(request, model.name, "3 hot"):
         with Engine(model, disable_prefix_cache=True) as engine:
             alone = [engine.text(*engine.ask(prompt, sampling=way, max_tokens=30)) for way in WAYS.values()]
         with Engine(model) as engine:
@@ -75,7 +75,7 @@ def test_gates_3_draws_follow_the_distribution(request):
     probability says."""
     model = loaded(KINDS[0])
     prompt = words(1, 40, model)
-    with MATRIX.cell(request, KINDS[0], "3 sampling"), Engine(model) as engine:
+    with MATRIX.cell(request, KINDS[0], "3 hot"), Engine(model) as engine:
         hot = [Sampling(temperature=0.5, seed=seed) for seed in range(600)]
         ids = [engine.submit(prompt, sampling=sampling, max_tokens=1) for sampling in hot]
         engine.finish()

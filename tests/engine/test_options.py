@@ -210,7 +210,7 @@ def test_all_ways_lead_back(values):
 
 def test_only_what_differs_is_stored():
     options = parsed("--max-num-seqs", "32", "--kv-bits", "8", "--runtime-mode", "auto")
-    assert changed(options) == {"kv_bits": 8} and argv(options) == ["--kv-bits", "8"]
+    assert changed(options) == {"kv_bits": 8} and argv(options) == ["--kv-bits=8"]
 
 
 @pytest.mark.parametrize(

@@ -355,3 +355,15 @@ def test_all_that_rubbish_did_no_harm(server: Server, sdk: openai.OpenAI) -> Non
     gateway = [line for line in server.output.splitlines() if line.startswith("[gateway]")]
     assert not [line for line in gateway if "crashed" in line or "Traceback" in line]
     assert all(row["state"] != "running" for row in server.settled(0, 0))
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_text_that_goes_round_in_circles_is_ended_and_says_why(http: Any, path: str, stream: bool) -> None:
+    asked = {"messages": MESSAGES} if "chat" in path else {"prompt": "Hello"}
+    request = {"model": "default", **asked, "logit_bias": SAME_TOKEN_FOR_EVER, "max_tokens": 2000, "stream": stream}
+    response = http.post(f"/v1/{path}", json=request)
+    data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: {")]
+    choice = json.loads(data[-1] if stream else response.text)["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    assert choice["stop_reason"] == "repetition_detected" and choice["stop_reason_detail"] == "single_token_run"

@@ -111,9 +111,6 @@ class Tap:
                 forced[lane, 0, script[sequence.launched]] = True
         return mx.where(mx.array(forced), mx.array(FORCED, logits.dtype), logits)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
 
 class Engine:
     """A core for one model. Use as a context: its clock is the core's clock meanwhile, and passes with the tokens that
@@ -183,12 +180,9 @@ class Engine:
                 return
         raise AssertionError(f"still at it after {most} steps: {list(self.core._live)}")
 
-    def until(self, happened: Callable[[], object], most: int = 2000) -> None:
-        for _ in range(most):
-            if happened():
-                return
-            self.tick()
-        raise AssertionError(f"did not happen in {most} steps")
+    def until(self, happened: Callable[[], object]) -> None:
+        ticks = (self.tick() for _ in range(2000))
+        assert any(happened() for _ in ticks), "it has not happened in 2,000 steps"
 
     def ask(self, *prompts: list[int], **request: Any) -> list[str]:
         """Submits these at once, runs them to their end, and returns their ids."""
@@ -275,12 +269,13 @@ class Matrix:
         self._cells[str(kind), gate] = cell.worst
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        kinds, gates = (list(dict.fromkeys(pair[place] for pair in self._cells)) for place in (0, 1))
-        width = max(len(kind) for kind in kinds) + 2
+        kinds = list(dict.fromkeys(kind for kind, _ in self._cells))
+        gates = sorted({gate for _, gate in self._cells})
+        width = max(len(kind) for kind in kinds)
         terminalreporter.section("gates: largest deviation of a logit, in standard deviations")
-        terminalreporter.line(" " * width + "".join(f"{gate:>14}" for gate in gates))
+        terminalreporter.line(" " * width + "".join(f"{gate:>11}" for gate in gates))
         for kind in kinds:
-            cells = "".join(f"{self._word(kind, gate):>14}" for gate in gates)
+            cells = "".join(f"{self._word(kind, gate):>11}" for gate in gates)
             terminalreporter.line(f"{kind:<{width}}{cells}")
 
     def _word(self, kind: str, gate: str) -> str:
