@@ -16,7 +16,7 @@ from inference.engine.blas import choose_threads
 from inference.engine.core import Core
 from inference.engine.intake import CancelClient, Intake, Limits
 from inference.engine.model import ModelError, load_model
-from inference.engine.options import EngineOptions, OptionError, add_arguments, given, make, resolved
+from inference.engine.options import OPTIONS_REFUSED, EngineOptions, OptionError, add_arguments, given, make, resolved
 from inference.engine.output import Output
 
 
@@ -34,7 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     output = Output(
         context, output_address, gone=lambda client: core.submit(CancelClient(client)), interval=options.stream_interval
     )
-    core = assemble(model, options, output)
+    try:
+        core = assemble(model, options, output)
+    except OptionError as error:
+        # What only the model's own shape could tell.
+        print(error, file=sys.stderr)
+        return OPTIONS_REFUSED
     output.stats = core.stats
     ready = protocol.Ready(
         instance=uuid.uuid4().hex,

@@ -21,7 +21,7 @@ from inference.engine.model import LoadedModel
 from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.monitors.repetition import RepetitionMonitor
-from inference.engine.options import Effective, EngineOptions, resolved
+from inference.engine.options import Effective, EngineOptions, OptionError, resolved
 from inference.engine.output import Output
 from inference.engine.prefix.tier import Tier
 from inference.engine.scheduling.memory import Memory
@@ -110,14 +110,30 @@ def _cache(
     if blocks < 1:
         log.warning("%s: the prefix cache's budget of %d MiB holds no block, so it is off", model.name, budget >> 20)
         return Rows(store)
+    try:
+        return _paged(model, store, options, batching, effective, blocks, states)
+    except ValueError as error:
+        raise OptionError(f"--kv-bits {options.kv_bits}: of {model.name}, {error}.") from error
+
+
+def _paged(
+    model: LoadedModel,
+    store: Store,
+    options: EngineOptions,
+    batching: Batching,
+    effective: Effective,
+    blocks: int,
+    states: int,
+) -> PrefixCache:
+    """Raises ValueError where keys and values are not of a width that can be quantised."""
     return PrefixCache(
         store,
         Identity(model.fingerprint),
-        block=block,
+        block=options.paged_cache_block_size,
         max_blocks=blocks,
         state_bytes=states,
         share=batching.shared and effective.shared_prefixes,
-        tier=_tier(model, options, layout),
+        tier=_tier(model, options, store.layout),
         bits=options.kv_bits,
         turn_ends=model.end_tokens,
     )

@@ -97,7 +97,9 @@ def test_gates_4_a_neighbour_of_not_a_number(request, kind, place):
         engine.finish()
         assert engine.output.ends[bad] == ["engine_error"]
         assert engine.said(bad) == (say[:7] if place == "answer" else [])
-        after = company(engine, 6)
+        # Every slot is taken again, by rows that are shorter than what was there, beside one that makes all read far.
+        after = [*company(engine, 6), engine.submit(words(64, 220, model), say=words(65, 9, model))]
+        after += [engine.submit(words(70 + n, 2, model), say=words(80 + n, 9, model)) for n in range(9)]
         again = engine.submit([*prompt[:6], *words(62, 50, model)], say=words(63, 4, model))
         engine.finish()
         unharmed(engine, [*ids, *after, again])

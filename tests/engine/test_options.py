@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given as for_any
 
 from inference.engine.__main__ import parse
+from inference.engine.assembly import assemble
+from inference.engine.model import load_model
 from inference.engine.options import (
     FIELDS,
     OPTIONS_REFUSED,
@@ -23,6 +25,8 @@ from inference.engine.options import (
     make,
     resolved,
 )
+from tests.support.engine_made import Recorder
+from tests.support.models_made import make_model
 from tests.support.server import ROOT
 
 NEEDED = ["--model", "m", "--name", "n", "--endpoint", "ipc://e"]
@@ -306,3 +310,10 @@ def test_help_names_every_flag_and_default():
     for field in FIELDS.values():
         assert field.flag in text
         assert field.kind is bool or f"(default: {default_text(field)})" in text.replace("- ", "-")
+
+
+def test_a_model_whose_keys_can_not_be_quantised_says_so(tmp_path):
+    """Known only once the model is loaded: the engine ends, and names the flag."""
+    folder = make_model(tmp_path / "narrow", head_dim=16)
+    with pytest.raises(OptionError, match="--kv-bits 8: of narrow, keys and values 16 and 16 wide can't be quantised"):
+        assemble(load_model(str(folder), "narrow"), make({"kv_bits": 8}), Recorder())  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from inference.engine.kv.capacity import SMALLEST, capacity_for
 from inference.engine.kv.decode import DecodeView, Step
 from inference.engine.kv.layout import Layout
 from inference.engine.kv.pool import Pool
-from inference.engine.kv.prefill import UnusedView, prefill_views, private_caches
+from inference.engine.kv.prefill import PrefillView, UnusedView, prefill_views, private_caches
 
 KEPT_BYTES = 64 << 20
 """An empty bank up to this size is kept for the next rows."""
@@ -85,10 +85,12 @@ class Store:
         return arrays
 
     def finite(self, row: Row, tokens: int) -> mx.array:
-        """Whether the keys that the last chunk left in the row's last plain leaf are numbers: a model that makes NaN
-        has made them there, and nobody else should find them in the prefix cache."""
+        """Whether what the last chunk left in the row's last leaf is numbers: a model that makes NaN has made it there,
+        and nobody else should find it in the prefix cache."""
         if not self.layout.plain:
-            return mx.array(True)
+            last = max(row.private, default=None)
+            held = [] if last is None else [array for array in _held(row.private[last]) if array is not None]
+            return mx.isfinite(held[0]).all() if held else mx.array(True)
         leaf = self.layout.plain[-1]
         return mx.isfinite(row.bank.keys[leaf][row.slot, :, row.own - tokens : row.own]).all()
 
@@ -195,10 +197,14 @@ class Store:
 
     def views(self, only: list[Row] | None = None) -> list[Any]:
         """The model's `cache` argument for one decode step of all lanes, or of these rows in the order of `order`."""
-        step = Step(self.banks, self.layout, only)
+        sole = self._sole() if only is None else None
+        step = Step(self.banks, self.layout, only) if sole is None or self.layout.rings else None
         parts: list[Any] = []
         for leaf, spec in enumerate(self.layout.leaves):
-            if spec.per_token:
+            if sole is not None and spec.kind == "plain":
+                parts.append(PrefillView(sole, leaf, self.pool))
+            elif spec.per_token:
+                assert step is not None
                 parts.append(DecodeView(leaf, step, self.pool))
             elif spec.kind == "state":
                 cache = ArraysCache(len(spec.shapes))
@@ -211,6 +217,12 @@ class Store:
                 parts.append(UnusedView())
         self._stepping = parts
         return self.layout.assemble(parts)
+
+    def _sole(self) -> Row | None:
+        """The only row, where there is one with all its tokens in its slot. It needs no arrays of positions, whose
+        rotary embeddings alone make a step of a small model on a CPU twice as long."""
+        row = self._lanes[0] if len(self._lanes) == 1 else None
+        return row if row is not None and row.decoding and row.bank.shared is None else None
 
     def rest(self) -> None:
         """Nobody decodes: lets go of the last step."""
