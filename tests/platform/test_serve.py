@@ -156,11 +156,11 @@ def test_engine_options_reach_the_engine_and_are_kept(own):
 
     assert engine_flags() == [] and "Options" not in own.output
     restart("--max-num-seqs", "3", "--timeout", "900")
-    assert engine_flags() == ["--max-num-seqs", "3", "--timeout", "900"]
+    assert engine_flags() == ["--max-num-seqs=3", "--timeout=900"]
     assert "atelier-tiny: --max-num-seqs 3 --timeout 900 (until now: the defaults)" in own.output
     assert float(own.child("worker").environ()["ATELIER_TIMEOUT"]) == 900, "or it would give such requests up early"
     restart()
-    assert engine_flags() == ["--max-num-seqs", "3", "--timeout", "900"]
+    assert engine_flags() == ["--max-num-seqs=3", "--timeout=900"]
     assert "Options  atelier-tiny: --max-num-seqs 3 --timeout 900\n" in own.output
     restart("--deterministic")
     assert engine_flags() == ["--deterministic"]
