@@ -157,15 +157,15 @@ def test_engine_options_reach_the_engine_and_are_kept(own):
     assert engine_flags() == [] and "Options" not in own.output
     restart("--max-num-seqs", "3", "--timeout", "900")
     assert engine_flags() == ["--max-num-seqs=3", "--timeout=900"]
-    assert "atelier-tiny: --max-num-seqs 3 --timeout 900 (until now: the defaults)" in own.output
+    assert "atelier-tiny: --max-num-seqs=3 --timeout=900 (until now: the defaults)" in own.output
     assert float(own.child("worker").environ()["ATELIER_TIMEOUT"]) == 900, "or it would give such requests up early"
     restart()
     assert engine_flags() == ["--max-num-seqs=3", "--timeout=900"]
-    assert "Options  atelier-tiny: --max-num-seqs 3 --timeout 900\n" in own.output
+    assert "Options  atelier-tiny: --max-num-seqs=3 --timeout=900\n" in own.output
     restart("--deterministic")
     assert engine_flags() == ["--deterministic"]
     assert batching() == ("single", "--deterministic")
-    assert "atelier-tiny: --deterministic (until now: --max-num-seqs 3 --timeout 900)" in own.output
+    assert "atelier-tiny: --deterministic (until now: --max-num-seqs=3 --timeout=900)" in own.output
     restart("--runtime-mode", "auto")
     assert engine_flags() == []
     assert batching() == ("batched", None)
