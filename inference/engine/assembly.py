@@ -13,7 +13,8 @@ from inference.engine.batch import Batch
 from inference.engine.core import Core, Monitors
 from inference.engine.kv.capacity import capacity_for
 from inference.engine.kv.layout import Layout
-from inference.engine.kv.prefix import Identity, PrefixCache, Rows
+from inference.engine.kv.prefix import Identity, PrefixCache
+from inference.engine.kv.rows import Rows
 from inference.engine.kv.selftest import Batching, decide, probe
 from inference.engine.kv.solo import SoloStore
 from inference.engine.kv.store import Store

@@ -7,7 +7,7 @@ from typing import Any, cast
 import mlx.core as mx
 
 from inference.engine.kv.banks import Row
-from inference.engine.kv.prefix import Rows
+from inference.engine.kv.rows import Rows
 from inference.engine.kv.store import Store
 from inference.engine.sampling import Drawn, History, Masks, Sampler
 from inference.engine.sequence import Sequence
