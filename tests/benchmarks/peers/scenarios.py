@@ -6,6 +6,7 @@ but where that is meant. Times are in seconds, rates in tokens per second over a
 
 import dataclasses
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -81,7 +82,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Scenario:
+class Scenario(ABC):
     model: str
     quick: dict[str, int] = field(default_factory=dict)
     """What is smaller in a trial run."""
@@ -95,17 +96,18 @@ class Scenario:
         return f"{self.model}-{self.kind}"
 
     @property
+    @abstractmethod
     def metrics(self) -> list[Metric]:
-        raise NotImplementedError
+        """What it measures."""
 
     @property
+    @abstractmethod
     def asked(self) -> str:
         """The load in words, for the report."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, setting: Setting) -> Figures:
         """Raises Invalid."""
-        raise NotImplementedError
 
     def quickly(self) -> Self:
         return dataclasses.replace(self, **self.quick)
