@@ -1,5 +1,6 @@
 """The step loop: the one thread that makes and evaluates MLX arrays."""
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -76,6 +77,8 @@ class Core:
         self._launched_at = 0.0
         self._worked: list[tuple[Sequence, int]] = []
         """Prompt tokens that this step has prefilled."""
+        self._failures = False
+        """Something has failed since the last rest."""
         self._stopping = False
         self._steps = 0
         self._requests = 0
@@ -317,11 +320,15 @@ class Core:
         for sequence in self.batch.ended():
             self._leave(sequence)
         self.batch.settle()
-        self._look()
         while self._inbox.empty() and self.batch.prefix.rest():
             pass
         if self._inbox.empty():
+            if self._failures:
+                # Exceptions hold frames in cycles, and these the arrays of the steps that failed.
+                self._failures = False
+                gc.collect()
             mx.clear_cache()
+        self._look()
         return self._inbox.get()
 
     def _nap(self) -> None:
@@ -397,6 +404,7 @@ class Core:
         self._end(Failure(sequence, "timeout", message))
 
     def _fail(self, sequence: Sequence, error: Exception | None = None) -> None:
+        self._failures = True
         if error is not None:
             log.error("request %s failed: %s: %s", sequence.id, type(error).__name__, error)
         self.batch.end(sequence, poisoned=True)
