@@ -271,6 +271,7 @@ def doubtful(rows=16):
 
 
 def sorted_draw(monkeypatch, sequences, logits):
+    # The limit below which every draw is by a full sort, raised: the reference that the quick way is held to.
     monkeypatch.setattr(groups, "SORTED_VOCAB", WIDE)
     tokens = draw(sequences, logits)
     monkeypatch.undo()
