@@ -11,6 +11,7 @@ import mlx.core as mx
 from inference.engine import backend, memory
 from inference.engine.batch import Batch
 from inference.engine.core import Core, Monitors
+from inference.engine.kv import rotary
 from inference.engine.kv.capacity import capacity_for
 from inference.engine.kv.layout import Layout
 from inference.engine.kv.prefix import Identity, PrefixCache
@@ -38,6 +39,8 @@ MOST_BLOCKS = 1 << 20
 def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core:
     """To be called by the thread that will run the core."""
     effective = resolved(options)
+    if not backend.has_gpu():
+        rotary.install()
     batching = Batching(None, reason="--deterministic") if options.deterministic else decide(model.model)
     if batching.reason:
         log.warning("%s: %s", model.name, batching.reason)

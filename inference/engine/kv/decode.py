@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from inference.engine.kv import rotary
 from inference.engine.kv.attention import Altered, shared_attention
 from inference.engine.kv.banks import Bank, Row
 from inference.engine.kv.layout import Layout
@@ -104,6 +105,7 @@ class Step:
         positions = [part.positions for part in self.parts]
         self.positions = positions[0] if len(positions) == 1 else mx.concatenate(positions)
         self.after = self.positions + 1
+        rotary.fix(self.positions)
         self._windows: dict[int, tuple[mx.array, int | None]] = {}
 
     def stand_in(self, window: int | None) -> mx.array:
