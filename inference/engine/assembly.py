@@ -55,7 +55,13 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
     if batching.layout is None:
         prefix = Rows(SoloStore(model.model, largest=largest))
     else:
-        store = Store(batching.layout, largest=largest, max_rows=effective.rows, grouped=batching.grouped)
+        store = Store(
+            batching.layout,
+            largest=largest,
+            max_rows=effective.rows,
+            grouped=batching.grouped,
+            mixes=batching.mixed,
+        )
         prefix = (
             _cache(model, store, options, effective, batching, budget.cache) if effective.prefix_cache else Rows(store)
         )
@@ -65,8 +71,10 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         max_rows=min(rows, effective.decode_rows),
         max_waiting=options.max_waiting,
         max_stall=options.max_stall_ms / 1000,
+        max_gather=options.max_gather_ms / 1000,
         chunk=options.prefill_chunk or backend.prefill_chunk(),
         prefill_batch_size=effective.prefill_rows,
+        mixed=prefix.store.mixes,
         cached=prefix.estimate,
         held=prefix.held,
         entering=prefix.entering,

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 
+from inference.engine.kv import head
 from inference.engine.kv.banks import Row
 from inference.engine.kv.rows import Rows
 from inference.engine.kv.store import Store
@@ -21,30 +22,52 @@ class NotFinite(Exception):
 
 
 @dataclass(slots=True)
+class Chunk:
+    """The next tokens of a sequence's prompt in a step under way."""
+
+    sequence: Sequence
+    tokens: int
+    finite: mx.array
+    """bool: False for a model that made NaN of them."""
+
+
+@dataclass(slots=True)
 class Launch:
-    """A decode step under way: what is drawn for these lanes, in this order; None is a lane that nobody waits for."""
+    """A step under way: what is drawn for these lanes, in this order, None being a lane that nobody waits for; and what
+    prefills beside them."""
 
     lanes: list[Sequence | None]
-    drawn: Drawn
+    drawn: Drawn | None
+    """None without lanes."""
     rest: list[mx.array]
     """What has to be evaluated with it."""
+    chunks: list[Chunk]
     begun: bool = False
 
     def begin(self) -> None:
         """Computes as much as is certain before the draws are."""
-        mx.async_eval(self.drawn.beginning())  # type: ignore[no-untyped-call]
+        if self.drawn is not None:
+            mx.async_eval(self.drawn.beginning())  # type: ignore[no-untyped-call]
+        if self.drawn is None or self.drawn.exact is None:
+            self.go_on()
 
     def go_on(self) -> None:
         """Computes all of it; blocks for a moment where a draw was in doubt."""
-        if not self.begun:
-            self.begun = True
+        if self.begun:
+            return
+        self.begun = True
+        drawn: list[mx.array] = []
+        if self.drawn is not None:
             self.drawn.settle()
-            mx.async_eval(self.drawn.arrays(), self.rest)  # type: ignore[no-untyped-call]
+            drawn = self.drawn.arrays()
+        mx.async_eval(drawn, self.rest, [chunk.finite for chunk in self.chunks])  # type: ignore[no-untyped-call]
 
     def wait(self) -> tuple[list[int], list[bool]]:
         """Blocks until the step is computed. Tokens, and whether each lane's logits were finite."""
         self.go_on()
         mx.eval(self.rest)
+        if self.drawn is None:
+            return [], []
         return cast(list[int], self.drawn.tokens.tolist()), cast(list[bool], self.drawn.finite.tolist())
 
 
@@ -107,7 +130,7 @@ class Batch:
         self._open[sequence.id] = sequence
 
     def prefill(self, sequence: Sequence, tokens: int) -> None:
-        """Runs its next `tokens` tokens through the model into its row. Synchronous. Raises NotFinite.
+        """Runs its next `tokens` tokens through the model into its row, by itself. Synchronous. Raises NotFinite.
 
         Only the caches are evaluated: the logits of prompt positions stay lazy and are never computed.
         """
@@ -129,23 +152,48 @@ class Batch:
 
     # --- decoding ----------------------------------------------------------------------------------------------------
 
-    def launch(self) -> Launch:
-        """Starts one decode step of every lane and returns at once."""
-        assert self._inputs is not None, "a batch without rows has nothing to launch"
-        logits = self.model(self._inputs[:, None], cache=self.store.views())[:, -1, :]
-        drawn = self._sampler(logits, self._history)
-        launch = Launch(self.lanes, drawn, [*self._history.arrays(), *self.store.advance()])
+    @property
+    def mixes(self) -> bool:
+        """Whether a step may prefill beside its rows."""
+        return self.store.mixes
+
+    def launch(self, prompts: Iterable[tuple[Sequence, int]] = ()) -> Launch:
+        """Starts one step and returns at once: every lane decodes, and the next so many tokens of each of these prompts
+        are prefilled, where the batch `mixes`. Those have to `land` before the next launch."""
+        prompts = list(prompts)
+        lanes = len(self.lanes)
+        inputs = [] if self._inputs is None else [self._inputs]
+        if prompts:
+            said = [token for each, count in prompts for token in each.tokens(each.prefilled, each.prefilled + count)]
+            inputs.append(mx.array(said, mx.int32))
+        fed = inputs[0] if len(inputs) == 1 else mx.concatenate(inputs)
+        views = self.store.views(spans=[(each.row, count) for each, count in prompts])
+        with head.only(lanes or None):
+            logits = self.model(fed[:, None], cache=views)
+        drawn = self._sampler(logits[:lanes, -1, :], self._history) if lanes else None
+        rest = [*self._history.arrays(), *self.store.advance()]
+        chunks = []
+        for sequence, tokens in prompts:
+            rest += self.store.prefilled(sequence.row, tokens)
+            chunks.append(Chunk(sequence, tokens, self.store.finite(sequence.row, tokens)))
+        launch = Launch(self.lanes, drawn, rest, chunks)
         if self._under_way is not None:
             # Its draws were in doubt until now; this step's graph could be built on them all the same.
             self._under_way.go_on()
         launch.begin()
-        if drawn.exact is None:
-            launch.go_on()
         self._under_way = launch
         for sequence in self.rows:
             sequence.launched += 1
-        self._inputs = drawn.tokens
+        if drawn is not None:
+            self._inputs = drawn.tokens
         return launch
+
+    def land(self, chunk: Chunk) -> None:
+        """Its step is computed. Raises NotFinite."""
+        if not chunk.finite.item():
+            raise NotFinite
+        chunk.sequence.prefilled += chunk.tokens
+        self.prefix.commit(chunk.sequence)
 
     def works(self, sequences: list[Sequence]) -> bool:
         """Whether a step of these rows alone can be computed. Leaves no trace: what it writes is written again."""
@@ -163,9 +211,12 @@ class Batch:
             return False
         return True
 
-    def rewind(self) -> None:
-        """After a step that failed: the lanes stand again where the last token known of each row left them."""
+    def rewind(self, prompts: Iterable[tuple[Sequence, int]] = ()) -> None:
+        """After a step that failed: the lanes stand again where the last token known of each row left them, and these
+        that prefilled beside them where they began."""
         self._under_way = None
+        for sequence, _ in prompts:
+            self.store.takes_back(sequence.row, sequence.prefilled)
         for sequence in self.rows:
             sequence.launched = sequence.generated
             sequence.row.own = sequence.context - 1 - sequence.row.base

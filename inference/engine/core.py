@@ -37,6 +37,8 @@ class Monitors:
     prober: Callable[[], tuple[list[int], list[int]]] | None
 
 
+RETRIES = 3
+"""Steps in a row that may fail although each row's works by itself. After that all of them fail."""
 NAP = 0.002
 """Seconds between two looks at a queue in which nobody may run yet."""
 
@@ -75,8 +77,12 @@ class Core:
         self._live: dict[str, Sequence] = {}
         self._launch: Launch | None = None
         self._launched_at = 0.0
+        self._prompts: list[tuple[Sequence, int]] = []
+        """What prefills in the step that was launched last, if that is mixed."""
         self._worked: list[tuple[Sequence, int]] = []
-        """Prompt tokens that this step has prefilled."""
+        """Prompt tokens that were prefilled since the last step."""
+        self._failed_steps = 0
+        """In a row."""
         self._failures = False
         """Something has failed since the last rest."""
         self._stopping = False
@@ -143,6 +149,9 @@ class Core:
 
     def step(self) -> None:
         began = perf_counter()
+        if self._prompts:
+            # The plan has to know how far these are.
+            self._finish_launch()
         self._watch()
         for job in self.scheduler.expired(began):
             self._time_out(self._live[job.id])
@@ -154,8 +163,8 @@ class Core:
         elif not plan.decode:
             self._finish_launch()
             self._nap()
-        if self.batch.rows:
-            self._decode()
+        if self.batch.rows or self._prompts:
+            self._run()
         self._steps += 1
         now = perf_counter()
         self._bill(now - began, rows)
@@ -170,13 +179,13 @@ class Core:
             # Serialised, those that run go on to their end, and the next ones come in one by one.
             self.scheduler.max_rows = 1 if self._divergence.serialized else self._rows
 
-    def _decode(self) -> None:
+    def _run(self) -> None:
         """Launches the next step, then reads the one before."""
         previous, self._launch = self._launch, None
+        self._launched_at = perf_counter()
         try:
             try:
-                self._launch = self.batch.launch()
-                self._launched_at = perf_counter()
+                self._launch = self.batch.launch(self._prompts)
             finally:
                 # After a launch that failed, too: without the tokens of the step before it, which is good, the rows
                 # would come back to the same place and fail there again, for ever.
@@ -191,12 +200,25 @@ class Core:
         launch, self._launch = self._launch, None
         if launch is None:
             return
+        contexts = [(chunk.tokens, chunk.sequence.prefilled) for chunk in launch.chunks]
         try:
             self._commit(launch)
         except Exception as error:
             self._isolate(error)
         else:
-            self.scheduler.observe_decode(len(launch.lanes), perf_counter() - self._launched_at)
+            self.scheduler.observe(len(launch.lanes), contexts, perf_counter() - self._launched_at)
+            self._land(launch)
+
+    def _land(self, launch: Launch) -> None:
+        """Books what has prefilled in a mixed step."""
+        self._prompts = []
+        for chunk in launch.chunks:
+            try:
+                self.batch.land(chunk)
+            except Exception as error:
+                self._prefill_failed(chunk.sequence, error)
+            else:
+                self._count_prefilled(chunk.sequence, chunk.tokens)
 
     def _commit(self, launch: Launch) -> None:
         """Reads a step's tokens, hands them to the output thread and lets ended rows stop."""
@@ -223,6 +245,7 @@ class Core:
             said.append((sequence, token))
             if sequence.generated >= sequence.max_tokens:
                 ends.append(End(sequence, "length"))
+        self._failed_steps = 0
         self._output.put(Tokens(said))
         for end in ends:
             self._end(end)
@@ -244,13 +267,22 @@ class Core:
                 self._part(sequence)
             else:
                 self._open(sequence)
-        ready = [
-            sequence for sequence, tokens in plan.prefill if not sequence.ended and self._prefill(sequence, tokens)
-        ]
+        prompts, ready = [], []
+        for sequence, tokens in plan.prefill:
+            tokens = min(tokens, sequence.to_prefill)
+            if sequence.ended or sequence.row is None:
+                continue
+            if tokens and self.batch.mixes:
+                prompts.append((sequence, tokens))
+            elif self._prefill(sequence, tokens):
+                ready.append(sequence)
         for sequence in self.batch.ended():
             self._leave(sequence)
+        # One that came back from a preemption may have ended just now, by a stop string that the output thread found.
+        ready = [sequence for sequence in ready if sequence.row is not None]
         self.batch.settle(ready)
         self.scheduler.start(ready)
+        self._prompts = [prompt for prompt in prompts if prompt[0].row is not None]
 
     def _open(self, sequence: Sequence) -> None:
         first = sequence.started is None
@@ -267,22 +299,22 @@ class Core:
         self.scheduler.charge(sequence, cached=sequence.prefilled)
 
     def _prefill(self, sequence: Sequence, tokens: int) -> bool:
-        """Whether it is ready to join."""
-        if sequence.row is None:
-            return False
+        """By itself, now. Whether it is ready to join."""
         began, context = perf_counter(), sequence.prefilled
-        tokens = min(tokens, sequence.to_prefill)
         try:
             self.batch.prefill(sequence, tokens)
         except Exception as error:
             self._prefill_failed(sequence, error)
             return False
-        self._prefill_tokens += tokens
         if tokens:
-            self._worked.append((sequence, tokens))
-            self.scheduler.charge(sequence, prompt=tokens)
-            self.scheduler.observe_prefill(tokens, perf_counter() - began, context)
+            self.scheduler.observe(0, [(tokens, context)], perf_counter() - began)
+            self._count_prefilled(sequence, tokens)
         return sequence.to_prefill == 0
+
+    def _count_prefilled(self, sequence: Sequence, tokens: int) -> None:
+        self._prefill_tokens += tokens
+        self._worked.append((sequence, tokens))
+        self.scheduler.charge(sequence, prompt=tokens)
 
     def _preempt(self, sequence: Sequence) -> None:
         """It waits again; what it has so far is in the prefix cache then, where there is one."""
@@ -428,11 +460,17 @@ class Core:
 
     def _isolate(self, error: Exception) -> None:
         """A step of the whole batch failed. Those on whom it fails get an honest error; the others don't notice."""
-        rows = self.batch.rows
-        log.error("a step with %d rows failed: %s: %s", len(rows), type(error).__name__, error)
-        self.batch.rewind()
-        for sequence in culprits(rows, self.batch.works):
+        rows, prompts = self.batch.rows, self._prompts
+        self._prompts = []
+        log.error("a step with %d rows failed: %s: %s", len(rows) + len(prompts), type(error).__name__, error)
+        self.batch.rewind(prompts)
+        self._failed_steps += 1
+        hopeless = self._failed_steps > RETRIES
+        for sequence in rows if hopeless else culprits(rows, self.batch.works) if rows else ():
             self._fail(sequence)
+        for sequence, tokens in prompts:
+            if not sequence.ended:
+                self._prefill(sequence, tokens)
         if not self.batch.rewinds:
             for sequence in self.batch.rows:
                 sequence.row.poisoned = True

@@ -60,6 +60,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_num_seqs: Annotated[int, BATCH("requests that run at once", 1, 1024)] = 32
     max_waiting: Annotated[int, BATCH("requests that may queue; the next is refused", 0, 1_000_000)] = 1024
     max_stall_ms: Annotated[float, BATCH("milliseconds that a prefill may hold up decoding rows", 1, 60_000)] = 100.0
+    max_gather_ms: Annotated[
+        float,
+        BATCH("milliseconds that the first answers wait for prompts that came with theirs; 0 is not at all", 0, 60_000),
+    ] = 500.0
     prefill_batch_size: Annotated[int, BATCH("prompts that prefill in one step", 1, 1024)] = 8
     completion_batch_size: Annotated[
         int | None, BATCH("rows that decode in one step", 1, 1024, unset="as many as --max-num-seqs")

@@ -90,7 +90,8 @@ class Step:
 class Machine:
     """Owns the scheduler, the clock and the requests.
 
-    `on_service(request, weighted tokens)` hears of all that is computed. Other keyword arguments go to the scheduler.
+    `on_service(request, weighted tokens)` hears of all that is computed. mixed: prompts prefill in the steps of rows
+    that decode, at no fixed cost of their own, and join a step later. Other keyword arguments go to the scheduler.
     """
 
     def __init__(
@@ -100,8 +101,10 @@ class Machine:
         seed: int = 0,
         memory: Memory | None = None,
         on_service: Callable[[Request, float], None] | None = None,
+        mixed: bool = False,
         **options: Any,
     ):
+        self.mixed = mixed
         self.costs = costs or Costs()
         self.now = 0.0
         self.plan_seconds: list[float] = []
@@ -113,6 +116,7 @@ class Machine:
             memory=memory or Memory(1 << 40, lambda tokens: tokens),
             cached=self._cached,
             held=self._held,
+            mixed=mixed,
             **options,
         )
 
@@ -134,7 +138,7 @@ class Machine:
         for request in plan.admit:
             request.prefilled = self._cached(request)
             self._charge(request, cached=request.prefilled)
-        step.seconds = self._decode(rows) + self._prefill(plan)
+        step.seconds = self._mixed_step(rows, plan) if self.mixed else self._decode(rows) + self._prefill(plan)
         self.now += step.seconds
         for row in rows:
             row.first_token = row.first_token or self.now
@@ -152,6 +156,11 @@ class Machine:
         self.scheduler.preempted(plan.preempt)
 
     def _decode(self, rows: list[Request]) -> float:
+        seconds = self._decode_cost(rows)
+        self.scheduler.observe(len(rows), [], seconds)
+        return seconds
+
+    def _decode_cost(self, rows: list[Request]) -> float:
         if not rows:
             return 0.0
         context = 0
@@ -159,8 +168,23 @@ class Machine:
             row.launched += 1
             context += row.prompt + row.launched
             self._charge(row, output=1)
-        seconds = self._measured(self.costs.decode(len(rows), context))
-        self.scheduler.observe_decode(len(rows), seconds)
+        return self._measured(self.costs.decode(len(rows), context))
+
+    def _mixed_step(self, rows: list[Request], plan: Plan) -> float:
+        """Decodes and prefills at once."""
+        seconds = self._decode_cost(rows)
+        chunks: list[tuple[int, int]] = []
+        for request, tokens in plan.prefill:
+            if request.to_prefill == 0:
+                self.scheduler.start([request])
+                continue
+            tokens = min(tokens, request.to_prefill)
+            context = request.context - request.to_prefill
+            seconds += self._measured(self.costs.prefill(tokens, context))
+            seconds -= self.costs.prefill_fixed if rows or chunks else 0.0
+            chunks.append((tokens, context))
+            self._book(request, tokens)
+        self.scheduler.observe(len(rows), chunks, seconds)
         return seconds
 
     def _prefill(self, plan: Plan) -> float:
@@ -170,14 +194,17 @@ class Machine:
             if tokens:
                 context = request.context - request.to_prefill
                 seconds = self._measured(self.costs.prefill(tokens, context))
-                self.scheduler.observe_prefill(tokens, seconds, context)
+                self.scheduler.observe(0, [(tokens, context)], seconds)
                 total += seconds
-                request.prefilled += tokens
-                self._charge(request, prompt=tokens)
-                self._warm_up(request)
+                self._book(request, tokens)
             if request.to_prefill == 0:
                 self.scheduler.start([request])
         return total
+
+    def _book(self, request: Request, tokens: int) -> None:
+        request.prefilled += tokens
+        self._charge(request, prompt=tokens)
+        self._warm_up(request)
 
     def _end(self, request: Request, step: Step) -> None:
         request.ended = self.now

@@ -46,14 +46,15 @@ def test_without_flags_everything_is_at_its_default():
 def test_the_flags_are_as_agreed():
     """Other documents and other people's scripts name them."""
     flags = """
-        --max-num-seqs --max-waiting --max-stall-ms --prefill-batch-size --completion-batch-size --prefill-chunk
-        --stream-interval --max-tokens --runtime-mode --deterministic --cache-strategy --disable-prefix-cache
-        --paged-cache-block-size --max-cache-blocks --cache-memory-mb --cache-memory-percent --ssd-cache-dir
-        --ssd-cache-max-gb --kv-bits --no-shared-prefixes --default-temperature --default-top-p --default-top-k
-        --default-min-p --default-repetition-penalty --default-presence-penalty --default-frequency-penalty
-        --batch-divergence-monitor --batch-divergence-interval --batch-divergence-threshold --batch-divergence-action
-        --memory-warn-threshold --memory-limit-threshold --memory-action --memory-monitor-interval
-        --repetition-policy --timeout --effective-context-tokens
+        --max-num-seqs --max-waiting --max-stall-ms --max-gather-ms --prefill-batch-size
+        --completion-batch-size --prefill-chunk --stream-interval --max-tokens --runtime-mode
+        --deterministic --cache-strategy --disable-prefix-cache --paged-cache-block-size --max-cache-blocks
+        --cache-memory-mb --cache-memory-percent --ssd-cache-dir --ssd-cache-max-gb --kv-bits
+        --no-shared-prefixes --default-temperature --default-top-p --default-top-k --default-min-p
+        --default-repetition-penalty --default-presence-penalty --default-frequency-penalty
+        --batch-divergence-monitor --batch-divergence-interval --batch-divergence-threshold
+        --batch-divergence-action --memory-warn-threshold --memory-limit-threshold --memory-action
+        --memory-monitor-interval --repetition-policy --timeout --effective-context-tokens
     """
     assert {field.flag for field in FIELDS.values()} == set(flags.split())
 

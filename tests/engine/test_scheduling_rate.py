@@ -11,7 +11,7 @@ from tests.benchmarks.machine import Costs
 def learned(costs, chunks, noise=0.0):
     rates, dice = Rates(), random.Random(1)
     for tokens, context in chunks:
-        rates.observe_prefill(tokens, costs.prefill(tokens, context) * dice.gauss(1, noise), context)
+        rates.observe(0, [(tokens, context)], costs.prefill(tokens, context) * dice.gauss(1, noise))
     return rates
 
 
@@ -39,7 +39,7 @@ def test_a_long_prompt_never_overshoots_on_its_way():
     while context < 20_000:
         tokens = max(GRID, rates.affordable(0.09, context) // GRID * GRID)
         seconds = costs.prefill(tokens, context)
-        rates.observe_prefill(tokens, seconds, context)
+        rates.observe(0, [(tokens, context)], seconds)
         longest = max(longest, seconds)
         context += tokens
     assert longest < 0.1
@@ -61,7 +61,7 @@ def test_a_context_far_beyond_anything_measured_is_tried_small():
 def test_one_outlier_changes_little():
     rates = learned(COSTS, MIXED)
     before = rates.affordable(0.09, 0)
-    rates.observe_prefill(320, 5.0, 0)
+    rates.observe(0, [(320, 0)], 5.0)
     assert rates.affordable(0.09, 0) > 0.6 * before
 
 
@@ -69,7 +69,7 @@ def test_a_machine_that_slows_down_is_noticed():
     rates = learned(COSTS, MIXED)
     before = rates.affordable(0.2, 0)
     for _ in range(12):
-        rates.observe_prefill(320, 2 * COSTS.prefill(320, 0), 0)
+        rates.observe(0, [(320, 0)], 2 * COSTS.prefill(320, 0))
     assert rates.affordable(0.2, 0) < 0.62 * before
 
 
@@ -77,16 +77,16 @@ def test_decode_by_rows():
     rates = Rates()
     assert rates.decode(8) == 0.0
     for rows in (1, 4, 16, 30) * 5:
-        rates.observe_decode(rows, 0.01 + 0.001 * rows)
+        rates.observe(rows, [], 0.01 + 0.001 * rows)
     assert rates.decode(8) == pytest.approx(0.018, rel=0.02)
     assert rates.decode(0) == 0.0
 
 
 def test_nonsense_is_not_learned():
     rates = Rates()
-    rates.observe_prefill(0, 1.0, 0)
-    rates.observe_prefill(64, 0.0, 0)
-    rates.observe_decode(0, 1.0)
+    rates.observe(0, [(0, 0)], 1.0)
+    rates.observe(0, [(64, 0)], 0.0)
+    rates.observe(0, [], 1.0)
     assert rates.affordable(1.0, 0) == GRID
 
 
@@ -130,3 +130,30 @@ class TestBudget:
         assert budget.offer(5000, 0) == GRID
         budget.spend(GRID, 0)
         assert budget.offer(5000, 0) == 0
+
+
+def test_what_a_chunk_adds_to_a_step_of_rows_is_learned_by_itself():
+    rates = Rates(mixed=True)
+    for rows in (1, 4, 8) * 4:
+        rates.observe(rows, [], 0.01 + 0.001 * rows)
+    for tokens in (64, 128, 320) * 8:
+        rates.observe(0, [(tokens, 0)], 0.01 + tokens / 1000)
+        rates.observe(8, [(tokens // 2, 0), (tokens // 2, 0)], 0.018 + tokens / 2000)
+    assert rates.prefill(320, 0) == pytest.approx(0.33, rel=0.03)
+    assert rates.beside(320, 0) == pytest.approx(0.16, rel=0.03)
+    assert rates.affordable(0.16, 0) == pytest.approx(320, rel=0.03)
+
+
+def test_a_mixed_step_quicker_than_decoding_was_thought_to_be_is_no_free_prefill():
+    rates = Rates(mixed=True)
+    for _ in range(10):
+        rates.observe(8, [], 0.1)
+    for _ in range(10):
+        rates.observe(8, [(64, 0)], 0.05)
+    assert rates.beside(64, 0) > 0
+
+
+def test_alone_and_beside_cost_the_same_where_steps_are_not_mixed():
+    rates = Rates()
+    rates.observe(0, [(64, 0)], 0.1)
+    assert rates.prefill(64, 0) == rates.beside(64, 0) == rates.beside(64, 0, first=False)

@@ -334,3 +334,92 @@ class TestMemory:
         m.add(request("large", "ann", prompt=1500))
         while "large" in names(m.scheduler.waiting):
             assert m.step().plan.preempt == []
+
+
+class TestMixedSteps:
+    """Prompts that prefill in the steps of rows that decode."""
+
+    def test_a_prompt_joins_the_step_after_its_last_chunk(self):
+        m = machine(mixed=True)
+        fill(m, "ann", 1)
+        m.add(request("bob", "bob", prompt=65))
+        first, second = m.step(), m.step()
+        assert [(job.id, tokens) for job, tokens in first.plan.prefill] == [("bob", 64)]
+        assert [(job.id, tokens) for job, tokens in second.plan.prefill] == [("bob", 0)]
+        assert first.decoded == second.decoded == 1
+        assert m.step().decoded == 2
+
+    @pytest.mark.parametrize("attention", [0.0, 0.3 / 4000 / 10_000, 1.5 / 4000 / 10_000])
+    def test_no_step_is_longer_than_the_bound(self, attention):
+        m = Machine(costs=Costs(prefill_attention=attention), max_stall=0.1, mixed=True)
+        fill(m, "ann", 4)
+        m.add(request("long", "bob", prompt=16_000))
+        longest, taken = 0.0, 0
+        while "long" not in names(m.scheduler.running):
+            longest = max(longest, m.step().seconds)
+            taken += 1
+        assert longest < 0.105
+        assert m.now / taken > 0.06, "and the time that is allowed is used"
+
+    def test_who_is_about_to_join_takes_no_newcomers_place_among_those_that_prefill(self):
+        m = machine(mixed=True, prefill_batch_size=1)
+        m.add(request("ann"))
+        m.add(request("bob", "bob"))
+        assert names(m.step().plan.admit) == ["ann"]
+        assert names(m.step().plan.admit) == ["bob"]
+
+
+class TestGathering:
+    """From an idle machine on, prompts that came together are prefilled before the first of them decodes."""
+
+    def burst(self, max_gather, *prompts, mixed=True):
+        m = machine(mixed=mixed, max_gather=max_gather, chunk=256)
+        for n in range(3):  # the machine knows how fast it is
+            m.add(request(f"before {n}", prompt=200 + 90 * n, output=1))
+            steps(m, lambda: len(m.scheduler))
+        burst = [request(n, f"user {n}", prompt=prompt, output=8) for n, prompt in enumerate(prompts)]
+        for each in burst:
+            m.add(each)
+        began = m.now
+        steps(m, lambda: len(m.scheduler))
+        return burst, began
+
+    def test_they_decode_together(self):
+        burst, _ = self.burst(0.5, 129, 129, 129, 129, 129, 129)
+        assert len({each.first_token for each in burst}) == 1
+
+    def test_without_it_each_begins_at_once(self):
+        burst, _ = self.burst(0.0, 129, 129, 129, 129, 129, 129)
+        assert len({each.first_token for each in burst}) > 1
+
+    def test_nobody_waits_for_a_prompt_that_takes_longer_than_the_time_there_is(self):
+        (short, _), began = self.burst(0.5, 129, 10_000)
+        assert short.first_token - began < 0.2
+
+    def test_the_time_is_bounded(self):
+        burst, began = self.burst(0.2, *[257] * 8)
+        first = min(each.first_token for each in burst)
+        assert 0.1 < first - began < 0.35
+        assert max(each.first_token for each in burst) > first
+
+    def test_one_alone_does_not_wait(self):
+        (alone,), began = self.burst(0.5, 129)
+        assert alone.first_token - began < 0.06
+
+    def test_nobody_waits_for_a_prompt_that_waits_for_another(self):
+        m = machine(mixed=True, max_gather=0.5)
+        ann = request("ann", prompt=100)
+        m.add(ann)
+        m.step()
+        m.scheduler.held = lambda job: True
+        m.add(request("bob", "bob"))
+        assert [(job.id, tokens) for job, tokens in m.step().plan.prefill] == [("ann", 0)]
+
+    def test_while_rows_decode_nobody_waits(self):
+        m = machine(mixed=True, max_gather=0.5)
+        fill(m, "ann", 1)
+        m.add(request("bob", "bob", prompt=65))
+        m.add(request("cyd", "cyd", prompt=65))
+        m.step()
+        step = m.step()
+        assert ("bob", 0) in [(job.id, tokens) for job, tokens in step.plan.prefill]

@@ -86,7 +86,7 @@ class Tap:
         self._model = model
         self._engine = engine
         self.lanes: list[Sequence | None] | None = None
-        """Those of the decode step that is being built; None while a prompt prefills."""
+        """Those that decode in the step that is being built; None while a prompt prefills by itself."""
         self.trial = False
         self.script: dict[str, list[int]] = {}
         self.fails: Callable[[Sequence], bool] = lambda sequence: False
@@ -96,7 +96,7 @@ class Tap:
     def __call__(self, tokens: mx.array, cache: Any = None) -> mx.array:
         self._engine.now += STEP_SECONDS + TOKEN_SECONDS * tokens.size
         logits: mx.array = self._model(tokens, cache=cache)
-        if self.lanes is None:
+        if not self.lanes:
             return logits
         there = [(lane, sequence) for lane, sequence in enumerate(self.lanes) if sequence is not None]
         if any(self.fails(sequence) for _, sequence in there):
@@ -220,7 +220,7 @@ class Engine:
         assert done >= set(range(len(self.said(id)))), "a token without logits on record"
         return worst / float(expected.std())
 
-    def _launch(self, launch: Callable[[], Any]) -> Any:
+    def _launch(self, launch: Callable[[list[Any]], Any], prompts: list[tuple[Sequence, int]]) -> Any:
         self.tap.lanes = list(self.batch.lanes)
         rows = [sequence.row for sequence in self.batch.rows]
         banks = [row.bank for row in rows if isinstance(row, Row)]
@@ -228,7 +228,7 @@ class Engine:
         self.most_sharing = max(self.most_sharing, 0, *(banks.count(bank) for bank in banks if bank.shared))
         self.classes.update(bank.capacity for bank in banks)
         try:
-            return launch()
+            return launch(prompts)
         finally:
             self.tap.lanes = None
 

@@ -1,4 +1,4 @@
-"""Attention in parts: by length, and over a shared prefix.
+"""Attention in parts: by length, and over a shared prefix; and by the way that suits the backend.
 
 The models of mlx-lm call `scaled_dot_product_attention` with their cache; `install` puts a step between, so that a
 cache with an `attend` of its own does it instead.
@@ -10,6 +10,9 @@ from typing import Any, cast
 
 import mlx.core as mx
 from mlx_lm.models import base
+
+from inference.engine import backend
+from inference.engine.kv import unfused
 
 _plain = base.scaled_dot_product_attention
 
@@ -32,6 +35,8 @@ def _routed(
     if attend is not None:
         answer: mx.array = attend(queries, scale, mask, sinks)
         return answer
+    if not hasattr(cache, "bits") and sinks is None and _unfused(queries, keys, mask):
+        return unfused.attention(queries, keys, values, scale, mask)
     return cast(mx.array, _plain(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks))
 
 
@@ -40,6 +45,24 @@ def install() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("mlx_lm.models.") and getattr(module, "scaled_dot_product_attention", None) is _plain:
             module.scaled_dot_product_attention = _routed  # type: ignore[attr-defined]
+
+
+def attention(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    scale: float,
+    mask: mx.array | str | None,
+    sinks: mx.array | None,
+) -> mx.array:
+    """`mx.fast.scaled_dot_product_attention`, or what is faster here."""
+    if sinks is None and _unfused(queries, keys, mask):
+        return unfused.attention(queries, keys, values, scale, mask)
+    return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask, sinks=sinks)
+
+
+def _unfused(queries: mx.array, keys: mx.array, mask: mx.array | str | None) -> bool:
+    return not backend.has_gpu() and unfused.suits(queries, keys, mask)
 
 
 def shared_attention(
@@ -78,7 +101,9 @@ def shared_attention(
     if sinks is not None:
         sink = mx.broadcast_to(sinks.reshape(1, kv_heads, each, 1), (rows, kv_heads, each, 1))
         scores.append(sink.astype(own.dtype))
-    weights = mx.softmax(mx.concatenate(scores, axis=-1), axis=-1, precise=True)
+    whole = mx.concatenate(scores, axis=-1)
+    slow = whole.dtype == mx.float32 and not backend.has_gpu()
+    weights = unfused.softmax(whole) if slow else mx.softmax(whole, axis=-1, precise=True)
     answer = mx.zeros((), weights.dtype)
     at = 0
     for _, run in prefix:

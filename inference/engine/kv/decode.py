@@ -1,19 +1,21 @@
-"""What a decode step hands the model: all rows, in the shape of mlx-lm's caches.
+"""What a step hands the model: all rows, in the shape of mlx-lm's caches.
 
 A step has one part for each bank with decoding rows. With a single part without a shared prefix the model sees
 ordinary, padded keys and values. With more, attention goes through `attend` (see attention.py), part by part, so that
-short rows never read the cells of long ones.
+short rows never read the cells of long ones; and so it does with spans, the tokens of prompts in a mixed step.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import mlx.core as mx
 
 from inference.engine.kv import rotary
-from inference.engine.kv.attention import Altered, shared_attention
+from inference.engine.kv.attention import Altered, attention, shared_attention
 from inference.engine.kv.banks import Bank, Row
 from inference.engine.kv.layout import Layout
 from inference.engine.kv.pool import Pool
+from inference.engine.kv.span import Span
 
 
 class Part:
@@ -90,9 +92,11 @@ class Part:
 
 
 class Step:
-    """One decode step's lanes: parts in order, and what the leaves' views share."""
+    """One step's lanes: those that decode, part by part, then those of the spans; and what the leaves' views share."""
 
-    def __init__(self, banks: list[Bank], layout: Layout, only: list[Row] | None = None):
+    def __init__(
+        self, banks: list[Bank], layout: Layout, only: list[Row] | None = None, spans: Iterable[tuple[Row, int]] = ()
+    ):
         self.parts: list[Part] = []
         self.lanes: list[Row | None] = []
         for bank in banks:
@@ -101,19 +105,29 @@ class Step:
                 chosen = None if only is None else [row for row in rows if row is not None]
                 self.parts.append(Part(bank, len(self.lanes), layout, chosen))
                 self.lanes += rows
-        self.grouped = len(self.parts) > 1 or any(part.bank.shared for part in self.parts)
+        self.spans: list[Span] = []
+        for row, tokens in spans:
+            self.spans.append(Span(row, self.spans[-1].last if self.spans else len(self.lanes), tokens))
+        self.grouped = len(self.parts) > 1 or bool(self.spans) or any(part.bank.shared for part in self.parts)
         positions = [part.positions for part in self.parts]
+        if self.spans:
+            positions.append(mx.array([place for span in self.spans for place in span.positions], mx.int32))
         self.positions = positions[0] if len(positions) == 1 else mx.concatenate(positions)
         self.after = self.positions + 1
         rotary.fix(self.positions)
         self._windows: dict[int, tuple[mx.array, int | None]] = {}
+
+    @property
+    def bank(self) -> Bank:
+        """One of those in the step."""
+        return self.parts[0].bank if self.parts else self.spans[0].row.bank
 
     def stand_in(self, window: int | None) -> mx.array:
         """A mask for a grouped step: the parts have masks of their own; it only carries the window to `attend`."""
         for array, known in self._windows.values():
             if known == window:
                 return array
-        array = mx.ones((len(self.lanes), 1, 1, 1), mx.bool_)
+        array = mx.ones((self.positions.size, 1, 1, 1), mx.bool_)
         self._windows[id(array)] = (array, window)
         return array
 
@@ -135,29 +149,32 @@ class DecodeView:
         self._step = step
         self._pool = pool
         self.offset = step.positions
-        self._idx = max(part.high for part in step.parts) - 1
+        self._idx = max([*(part.high - 1 for part in step.parts), *(span.row.length for span in step.spans)])
         """For mlx-vlm, which would otherwise read `offset` from the device."""
         if step.grouped:
             self.attend = self._attend
 
     @property
     def keys(self) -> mx.array:
-        return self._step.parts[0].bank.keys[self._leaf]
+        return self._step.bank.keys[self._leaf]
 
     @property
     def values(self) -> mx.array:
-        return self._step.parts[0].bank.values[self._leaf]
+        return self._step.bank.values[self._leaf]
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """keys, values [lanes, heads, 1, width] of the new tokens -> all rows' so far, padded; a grouped step reads
         them in `attend` instead, and gets its own back."""
-        assert keys.shape[2] == 1, "a decode step has one token per row"
+        assert keys.shape[2] == 1, "a step has one token per lane"
         for part in self._step.parts:
             cells = part.cells(self._leaf)
             for arrays, fresh in ((part.bank.keys, keys), (part.bank.values, values)):
                 if fresh.shape[-1]:
                     # By scatter into the whole array, which goes in place; through a slice it would be copied.
                     arrays[self._leaf][part.slots, :, cells] = fresh[part.first : part.last, :, 0]
+        for span in self._step.spans:
+            # After the parts, who write one idle token to the slots of rows that don't decode yet.
+            span.write(self._leaf, keys, values)
         self.offset = self._step.after
         self._idx += 1
         if self._step.grouped:
@@ -172,7 +189,7 @@ class DecodeView:
     def _attend(self, queries: mx.array, scale: float, mask: Any, sinks: mx.array | None) -> mx.array:
         """queries [lanes, heads, 1, width] -> [lanes, heads, 1, value width]. Raises Altered."""
         window = self._step.window_of(mask)
-        answers = []
+        answers: list[mx.array] = []
         for part in self._step.parts:
             asked = queries[part.first : part.last]
             keys, values = part.read(self._leaf)
@@ -184,9 +201,9 @@ class DecodeView:
                 before = part.prefix_mask(window)
                 answers.append(shared_attention(asked, prefix, keys, values, scale, own, before, sinks))
             else:
-                answers.append(
-                    mx.fast.scaled_dot_product_attention(asked, keys, values, scale=scale, mask=own, sinks=sinks)
-                )
+                answers.append(attention(asked, keys, values, scale, own, sinks))
+        for span in self._step.spans:
+            answers.append(span.attend(self._leaf, queries, scale, window, sinks, self._pool))
         return answers[0] if len(answers) == 1 else mx.concatenate(answers)
 
     def size(self) -> int:

@@ -39,9 +39,14 @@ def install() -> None:
 
 def fix(positions: mx.array) -> None:
     """A new step with these positions of its rows, int32 [rows]: nobody writes to this array."""
+    forget()
+    _fixed[id(positions)] = positions
+
+
+def forget() -> None:
+    """Lets go of the last step's."""
     _tables.clear()
     _fixed.clear()
-    _fixed[id(positions)] = positions
 
 
 def rotate(
@@ -84,12 +89,8 @@ def _table(
 ) -> Table:
     """Step by step what the fallback of `mx.fast.rope` does, so that not even roundings differ."""
     half = dims // 2
-    positions = mx.arange(a.shape[2], dtype=mx.float32)
-    if isinstance(offset, mx.array):
-        positions = positions + offset[:, None]
-    else:
-        positions = positions + offset
-    positions = positions * scale
+    first = offset[:, None] if isinstance(offset, mx.array) else offset
+    positions = (mx.arange(a.shape[2], dtype=mx.float32) + first) * scale
     if freqs is not None:
         inverse = mx.reciprocal(freqs)
     else:

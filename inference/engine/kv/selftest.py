@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from inference.engine.kv import attention
+from inference.engine.kv import attention, head
 from inference.engine.kv.banks import Row, Shared
 from inference.engine.kv.copies import save
 from inference.engine.kv.layout import Layout, NoLayout, describe
@@ -41,12 +41,14 @@ class Batching:
     """How a model may be served.
 
     layout: None for one row at a time. grouped: rows of several lengths without padding. shared: rows may read a
-    common prefix together. reason: why it is less than all of that, for people.
+    common prefix together. mixed: prompts may prefill in the steps of rows that decode. reason: why it is less than
+    grouped, for people.
     """
 
     layout: Layout | None
     grouped: bool = False
     shared: bool = False
+    mixed: bool = False
     reason: str = ""
 
     @property
@@ -55,8 +57,9 @@ class Batching:
 
 
 def decide(model: Any) -> Batching:
-    """Runs three short rows alone, padded, grouped, and behind a shared prefix, and compares."""
+    """Runs three short rows alone, padded, grouped, behind a shared prefix, and in mixed steps, and compares."""
     attention.install()
+    head.install(model)
     try:
         layout = describe(model)
         if not (layout.per_token or layout.states):
@@ -74,8 +77,11 @@ def decide(model: Any) -> Batching:
         return Batching(layout, reason="its attention can't be computed by length: long rows slow short ones down")
     if not layout.plain:
         return Batching(layout, grouped=True)
-    wrong = alone.compare(lambda: _behind_prefix(model, layout, alone), forgiving=True)
-    return Batching(layout, grouped=True, shared=wrong is None)
+    shared = alone.compare(lambda: _behind_prefix(model, layout, alone), forgiving=True) is None
+    if layout.rings or layout.states:
+        return Batching(layout, grouped=True, shared=shared)
+    mixed = alone.compare(lambda: _mixed(model, layout, alone), forgiving=True) is None
+    return Batching(layout, grouped=True, shared=shared, mixed=mixed)
 
 
 def probe(model: Any, layout: Layout, grouped: bool) -> tuple[list[int], list[int]]:
@@ -149,6 +155,42 @@ def _behind_prefix(model: Any, layout: Layout, alone: _Alone) -> mx.array:
         _prefill(model, store, row, prompt[COMMON:] if lean else prompt)
         rows.append(row)
     return _decode(model, store, rows, alone)
+
+
+def _mixed(model: Any, layout: Layout, alone: _Alone) -> mx.array:
+    """The same rows, of which the first decodes while the others prefill."""
+    store = Store(layout, largest=128, max_rows=len(LENGTHS), grouped=True, mixes=True, smallest=16)
+    rows = [store.open(len(prompt) + len(alone.said) + 1) for prompt in alone.prompts]
+    first, second, third = alone.prompts
+    steps: list[list[mx.array]] = [[] for _ in rows]
+
+    def step(*chunks: tuple[int, list[int]]) -> None:
+        lanes = [row for row in store.arrange() if row is not None]
+        fed = [alone.said[len(steps[rows.index(row)])][rows.index(row)] for row in lanes]
+        fed += [token for _, tokens in chunks for token in tokens]
+        views = store.views(spans=[(rows[place], len(tokens)) for place, tokens in chunks])
+        with head.only(len(lanes) or None):
+            logits = model(mx.array(fed, mx.int32)[:, None], cache=views)[:, -1]
+        written = [array for place, tokens in chunks for array in store.prefilled(rows[place], len(tokens))]
+        mx.eval(logits[: len(lanes)], written, store.advance())
+        for lane, row in enumerate(lanes):
+            steps[rows.index(row)].append(logits[lane])
+
+    half = len(second) // 2
+    step((0, first), (1, second[:half]))
+    store.join(rows[:1])
+    step((1, second[half:]), (2, third[:half]))
+    store.join(rows[1:2])
+    step((2, third[half:]))
+    while len(steps[2]) < len(alone.said):
+        # Whoever has said all leaves; the third begins when the others are ahead of it.
+        for row, said in zip(rows, steps, strict=True):
+            if len(said) == len(alone.said) and row.decoding:
+                store.close(row)
+        if not rows[2].decoding:
+            store.join(rows[2:])
+        step()
+    return mx.stack([mx.stack(said) for said in steps], axis=1)
 
 
 def _prefill(model: Any, store: Store, row: Row, tokens: list[int]) -> None:

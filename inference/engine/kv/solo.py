@@ -1,6 +1,7 @@
 """One row at a time with the model's own caches: for models that fail the self-test, and for --runtime-mode simple
 where equal answers matter more than anything."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import mlx.core as mx
@@ -74,7 +75,7 @@ class SoloStore(Store):
         self._row.lane = 0
         return [self._row]
 
-    def views(self, only: list[Row] | None = None) -> list[Any]:
+    def views(self, only: list[Row] | None = None, spans: Iterable[tuple[Row, int]] = ()) -> list[Any]:
         """`only` is the row itself: there is no other. A trial of it does leave its trace in the caches."""
         return self._caches
 

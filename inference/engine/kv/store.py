@@ -1,11 +1,12 @@
 """All rows' caches on the device: rows open, prefill, join the batch, move, and close."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache, RotatingKVCache
 
+from inference.engine.kv import rotary, unfused
 from inference.engine.kv.banks import Bank, Row, Shared
 from inference.engine.kv.capacity import SMALLEST, capacity_for
 from inference.engine.kv.decode import DecodeView, Step
@@ -21,7 +22,8 @@ class Store:
     """Everything but `views` and `advance` is for the time between steps: nothing may be under way.
 
     grouped: rows of several capacity classes may decode together, each class on its own (the self-test decides).
-    Else they all live in one bank, which moves as a whole when a row outgrows it.
+    Else they all live in one bank, which moves as a whole when a row outgrows it. mixes: prompts may prefill in the
+    steps of rows that decode.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Store:
         largest: int,
         max_rows: int,
         grouped: bool,
+        mixes: bool = False,
         pool: Pool | None = None,
         smallest: int = SMALLEST,
     ):
@@ -40,6 +43,7 @@ class Store:
         self._smallest = smallest
         self.max_rows = max_rows
         self.grouped = grouped
+        self.mixes = mixes
         self.pool = pool
         self.banks: list[Bank] = []
         self._states: dict[int, list[mx.array]] = {}
@@ -83,6 +87,10 @@ class Store:
         for cache in row.private.values():
             arrays += [a for a in _held(cache) if a is not None]
         return arrays
+
+    def takes_back(self, row: Row, length: int) -> None:
+        """What `prefilled` was told did not come to pass: the row has so many tokens."""
+        row.own = length - row.base
 
     def finite(self, row: Row, tokens: int) -> mx.array:
         """Whether what the last chunk left in the row's last leaf is numbers: a model that makes NaN has made it there,
@@ -195,10 +203,12 @@ class Store:
         mx.eval(list(self._states.values()))
         return lanes
 
-    def views(self, only: list[Row] | None = None) -> list[Any]:
-        """The model's `cache` argument for one decode step of all lanes, or of these rows in the order of `order`."""
-        sole = self._sole() if only is None else None
-        step = Step(self.banks, self.layout, only) if sole is None or self.layout.rings else None
+    def views(self, only: list[Row] | None = None, spans: Iterable[tuple[Row, int]] = ()) -> list[Any]:
+        """The model's `cache` argument for one step of all lanes, or of these rows in the order of `order`; and of the
+        next tokens of rows that prefill, so many each, where the model `mixes`."""
+        spans = list(spans)
+        sole = self._sole() if only is None and not spans else None
+        step = Step(self.banks, self.layout, only, spans) if sole is None or self.layout.rings else None
         parts: list[Any] = []
         for leaf, spec in enumerate(self.layout.leaves):
             if sole is not None and spec.kind == "plain":
@@ -227,6 +237,8 @@ class Store:
     def rest(self) -> None:
         """Nobody decodes: lets go of the last step."""
         self._stepping = []
+        rotary.forget()
+        unfused.forget()
 
     def order(self, rows: list[Row]) -> list[Row]:
         """These rows in the order of their lanes in a step of theirs."""

@@ -41,6 +41,8 @@ class Entry:
     service: int = 0
     """Tokens computed for it since its last admission."""
     preemptions: int = 0
+    ready: float | None = None
+    """When its prompt was found prefilled."""
     _grown_from: int = 0
 
     @property

@@ -8,6 +8,9 @@ GRID = 64
 MARGIN = 0.9
 """Part of the allowed time that is planned with; the rest is for what the fit does not know."""
 
+LEAST_SHARE = 0.05
+"""Of a mixed step's time that its chunks are thought to take, however long decoding was expected to."""
+
 _UNIT = 1024
 """Tokens are counted in these inside a fit, so that its coefficients are of one size."""
 _FADE = 0.995
@@ -87,42 +90,59 @@ def _eliminate(matrix: list[list[float]], right: list[float]) -> list[float]:
 
 class Rates:
     """What the next step will take: a chunk of n tokens after x tokens of context takes f + a·n + b·n·(x + n/2) seconds
-    (weights read, layers computed, attention), a decode step of r rows d + e·r."""
+    (weights read, layers computed, attention), a decode step of r rows d + e·r.
 
-    def __init__(self) -> None:
+    mixed: prompts prefill in the steps of rows that decode. What a chunk adds to such a step is learned by itself, for
+    it costs less than a chunk alone: the weights are read anyway.
+    """
+
+    def __init__(self, *, mixed: bool = False) -> None:
         # Measurements of one chunk size can't tell f from a: believe in a, and a larger chunk is not thought free.
-        self._prefill = Cost((1.0, 1e-4, 1e-4))
+        self._alone = Cost((1.0, 1e-4, 1e-4))
+        self._beside = Cost((1.0, 1e-4, 1e-4)) if mixed else self._alone
         self._decode = Cost((1e-4, 1e-4))
         self._largest = 0
         self._farthest = 0
 
-    def observe_prefill(self, tokens: int, seconds: float, context: int) -> None:
-        if tokens <= 0 or seconds <= 0:
+    def observe(self, rows: int, chunks: Sequence[tuple[int, int]], seconds: float) -> None:
+        """A step took so long that decoded so many rows and prefilled these chunks: tokens, and those that the
+        sequence had before."""
+        chunks = [chunk for chunk in chunks if chunk[0] > 0]
+        if seconds <= 0:
             return
-        self._prefill.observe(_chunk(tokens, context), seconds)
-        self._largest = max(self._largest, tokens)
-        self._farthest = max(self._farthest, context + tokens)
-
-    def observe_decode(self, rows: int, seconds: float) -> None:
-        if rows > 0 and seconds > 0:
-            self._decode.observe((1.0, rows / 32), seconds)
+        if not chunks:
+            if rows > 0:
+                self._decode.observe((1.0, rows / 32), seconds)
+            return
+        if rows:
+            seconds = max(seconds - self.decode(rows), seconds * LEAST_SHARE)
+        features = [sum(each) for each in zip(*(_chunk(*chunk) for chunk in chunks), strict=True)]
+        (self._beside if rows else self._alone).observe([1.0, *features[1:]], seconds)
+        self._largest = max(self._largest, sum(tokens for tokens, _ in chunks))
+        self._farthest = max(self._farthest, *(context + tokens for tokens, context in chunks))
 
     def decode(self, rows: int) -> float:
         """Seconds; 0.0 before anything was measured."""
         return self._decode.predict((1.0, rows / 32)) if rows else 0.0
 
     def prefill(self, tokens: int, context: int) -> float:
-        """Seconds; 0.0 before anything was measured."""
-        return self._prefill.predict(_chunk(tokens, context))
+        """Seconds that a chunk takes by itself; 0.0 before anything was measured."""
+        return self._alone.predict(_chunk(tokens, context))
+
+    def beside(self, tokens: int, context: int, *, first: bool = True) -> float:
+        """Seconds by which a chunk prolongs a step in which rows decode; 0.0 before anything was measured."""
+        fixed, *rest = _chunk(tokens, context)
+        return self._beside.predict((fixed if first or self._beside is self._alone else 0.0, *rest))
 
     def affordable(self, seconds: float, context: int) -> int:
-        """Tokens that can be prefilled after `context` in that time. What lies far from anything measured is tried
-        small first: at most twice the largest chunk, and one grid unit at a context more than twice as long."""
+        """Tokens that can be prefilled beside rows, after `context`, in that time. What lies far from anything
+        measured is tried small first: at most twice the largest chunk, and one grid unit at a context more than twice
+        as long."""
         if seconds <= 0:
             return 0
-        if not self._prefill.count or context > 2 * self._farthest + 2 * _UNIT:
+        if not self._beside.count or context > 2 * self._farthest + 2 * _UNIT:
             return GRID
-        fixed, slope, bend = self._prefill.coefficients
+        fixed, slope, bend = self._beside.coefficients
         left = seconds - fixed
         if left <= 0:
             return 0
@@ -160,8 +180,8 @@ class Budget:
 
     def spend(self, tokens: int, context: int) -> None:
         if tokens:
-            self._untouched = False
-            self._tokens -= tokens
             if self._seconds is not None:
                 # Nothing is measured yet: one chunk, and no more in this step.
-                self._seconds -= self._rates.prefill(tokens, context) or self._seconds
+                self._seconds -= self._rates.beside(tokens, context, first=self._untouched) or self._seconds
+            self._untouched = False
+            self._tokens -= tokens

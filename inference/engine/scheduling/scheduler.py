@@ -1,6 +1,6 @@
 """What the engine does in its next step."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -56,6 +56,8 @@ class Scheduler(Generic[J]):
         max_stall: float = 0.1,
         chunk: int = 2048,
         prefill_batch_size: int = 8,
+        max_gather: float = 0.0,
+        mixed: bool = False,
         cached: Callable[[J], int] = lambda job: 0,
         held: Callable[[J], bool] = lambda job: False,
         entering: Callable[[J], None] = lambda job: None,
@@ -66,11 +68,12 @@ class Scheduler(Generic[J]):
         self.max_stall = max_stall
         self.chunk = chunk
         self.prefill_batch_size = prefill_batch_size
+        self.max_gather = max_gather
         # Inside, requests are read as what Job says of them; what comes in is what goes out.
         self.cached = cast(Callable[[Job], int], cached)
         self.held = cast(Callable[[Job], bool], held)
         self.entering = cast(Callable[[Job], None], entering)
-        self.rates = Rates()
+        self.rates = Rates(mixed=mixed)
         self._lanes = Lanes()
         self.queue = Waiting(self._lanes)
         self._entries: dict[str, Entry] = {}
@@ -126,10 +129,10 @@ class Scheduler(Generic[J]):
         self.queue.age(now)
         plan: Plan[Job] = Plan()
         full = self._grow(plan)
-        seconds = None
-        if self._running:
-            seconds = self.max_stall * MARGIN - self.rates.decode(len(self._running))
-        Turns(self, plan, now, Budget(self.rates, self.chunk, seconds), full).take()
+        joining = self._joining(now)
+        rows = len(self._running) + len(joining)
+        seconds = self.max_stall * MARGIN - self.rates.decode(rows) if rows else None
+        Turns(self, plan, now, Budget(self.rates, self.chunk, seconds), full, joining).take()
         plan.decode = bool(self._running)
         return cast(Plan[J], plan)
 
@@ -177,12 +180,9 @@ class Scheduler(Generic[J]):
         if entry is not None:
             entry.service += prompt + output
 
-    def observe_prefill(self, tokens: int, seconds: float, context: int = 0) -> None:
-        """How long one sequence's chunk took, after so many tokens that were in its cache already."""
-        self.rates.observe_prefill(tokens, seconds, context)
-
-    def observe_decode(self, rows: int, seconds: float) -> None:
-        self.rates.observe_decode(rows, seconds)
+    def observe(self, rows: int, chunks: Sequence[tuple[int, int]], seconds: float) -> None:
+        """How long a step took, see `Rates.observe`."""
+        self.rates.observe(rows, chunks, seconds)
 
     def expired(self, now: float) -> list[J]:
         """Those past their deadline, wherever they are; named again until they are removed."""
@@ -214,6 +214,7 @@ class Scheduler(Generic[J]):
         self.memory.admit(entry.job.id, entry.job.context)
         self.queue.take(entry, now)
         entry.place = Place.PREFILLING
+        entry.ready = None
         self._prefilling[entry.job.id] = entry
         self.entering(entry.job)
         self._lanes.hold(entry)
@@ -226,6 +227,35 @@ class Scheduler(Generic[J]):
         self._lanes.release(entry)
         entry.place = Place.LEAVING
         self._leaving[id] = entry
+
+    def _joining(self, now: float) -> list[Entry]:
+        """Those whose prompts have been prefilled: they join the batch, unless they wait for others to begin with."""
+        ready = [entry for entry in self._prefilling.values() if not entry.job.to_prefill]
+        if not ready:
+            return []
+        for entry in ready:
+            if entry.ready is None:
+                entry.ready = now
+        since = min(entry.ready for entry in ready if entry.ready is not None)
+        if not self._running and self._worth_waiting(self.max_gather - (now - since)):
+            return []
+        return ready
+
+    def _worth_waiting(self, seconds: float) -> bool:
+        """Whether another prompt can be prefilled in that time. While nobody has an answer under way, a prompt takes
+        half the time that it would take beside rows, and these can then decode together."""
+        if seconds <= 0:
+            return False
+        others: list[tuple[Job, int]] = [(e.job, 0) for e in self._prefilling.values() if e.job.to_prefill]
+        lane = self.queue.best()
+        if not others and lane is not None and min(self.prefill_batch_size, self.max_rows) > self.rows:
+            job = self.queue.head(lane).job
+            if not self.held(job) and self.memory.has_room(job.context, ()):
+                others.append((job, self.cached(job)))
+        return any(
+            0 < self.rates.prefill(job.to_prefill - saved, job.context - job.to_prefill + saved) <= seconds
+            for job, saved in others
+        )
 
     def _grow(self, plan: Plan[Job]) -> set[str]:
         """Every row has memory for its next token; who has to make room for that, goes. Returns the rows that are at

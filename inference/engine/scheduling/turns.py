@@ -25,7 +25,15 @@ PATIENCE = 30.0
 class Turns:
     """Lives for one plan."""
 
-    def __init__(self, scheduler: "Scheduler[Any]", plan: "Plan[Job]", now: float, budget: Budget, kept: set[str]):
+    def __init__(
+        self,
+        scheduler: "Scheduler[Any]",
+        plan: "Plan[Job]",
+        now: float,
+        budget: Budget,
+        kept: set[str],
+        joining: list[Entry],
+    ):
         self._scheduler = scheduler
         self._queue = scheduler.queue
         self._plan = plan
@@ -33,7 +41,8 @@ class Turns:
         self._budget = budget
         self._kept = kept
         """Rows that are not to be preempted in this step."""
-        self._begun = list(scheduler.begun)
+        self._joining = joining
+        self._begun = [entry for entry in scheduler.begun if entry.job.to_prefill]
         self._candidates: Candidates | None = None
         self._touched: list[Lane] = []
         self._aside: list[Lane] = []
@@ -43,6 +52,8 @@ class Turns:
         """Nobody else is admitted in this step."""
 
     def take(self) -> None:
+        for joining in self._joining:
+            self._grant(joining, 0, 0)
         while not self._spent:
             entry = min(self._begun, key=_turn, default=None)
             lane = None if self._closed else self._queue.best()
@@ -79,7 +90,7 @@ class Turns:
     def _admit(self, lane: Lane) -> None:
         """Lets the lane's next request in and prefills it, or puts the lane aside."""
         scheduler = self._scheduler
-        slots = scheduler.prefill_batch_size - len(scheduler.begun)
+        slots = scheduler.prefill_batch_size - len(scheduler.begun) + len(self._joining)
         rows = scheduler.max_rows - scheduler.rows
         crowded = slots <= 0 or rows <= 0
         if crowded and next(self._victims(lane, slots), None) is None:
