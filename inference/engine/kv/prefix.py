@@ -181,7 +181,9 @@ class PrefixCache(Rows):
             self._save(sequence, row.length)
             self._checkpoint(sequence, row.length)
         else:
-            self._save(sequence, row.length // self.index.size * self.index.size)
+            # With its last chunk all of it: others may be waiting for exactly that, before this one joins the batch.
+            whole = row.length // self.index.size * self.index.size
+            self._save(sequence, whole if sequence.to_prefill else row.length)
 
     def prefilled(self, sequence: Sequence) -> None:
         self._prefilling.pop(sequence.id, None)
