@@ -53,6 +53,9 @@ def test_gates_1_a_churning_batch_is_each_row_alone(request, kind):
         if kind.batching == "batched":
             assert engine.classes >= {256, 512, 1024} and engine.moves, "no churn"
             assert engine.most_sharing > 1 or not engine.store.layout.plain
+            layout = engine.store.layout
+            assert engine.store.mixes == (not layout.rings and not layout.states)
+            assert (engine.mixed_steps > 10) == engine.store.mixes
 
 
 @KIND

@@ -128,8 +128,9 @@ class Engine:
         self.prefix = self.batch.prefix
         self.tap = self.batch.model = Tap(self.batch.model, self)
         self.sequences: dict[str, Sequence] = {}
-        self.moves = self.most_rows = self.most_sharing = 0
-        """Rows that outgrew their class; that decoded in one step; that read a prefix together in one step."""
+        self.moves = self.most_rows = self.most_sharing = self.mixed_steps = 0
+        """Rows that outgrew their class; that decoded in one step; that read a prefix together in one step. Steps in
+        which rows decoded and prompts prefilled."""
         self.classes: set[int] = set()
         """Capacities of the slots that decoded."""
         self.batch.launch = partial(self._launch, self.batch.launch)  # type: ignore[method-assign]
@@ -227,6 +228,7 @@ class Engine:
         self.most_rows = max(self.most_rows, len(rows))
         self.most_sharing = max(self.most_sharing, 0, *(banks.count(bank) for bank in banks if bank.shared))
         self.classes.update(bank.capacity for bank in banks)
+        self.mixed_steps += bool(rows and prompts)
         try:
             return launch(prompts)
         finally:
