@@ -369,6 +369,28 @@ class TestMixedSteps:
         assert names(m.step().plan.admit) == ["bob"]
 
 
+class TestTheOnlyRequest:
+    """Of a user, beside another's many: no step that brings its first token is longer for these."""
+
+    def test_prompts_of_a_user_with_many_wait_for_its_first_token(self):
+        m = machine(mixed=True, max_rows=8)
+        fill(m, "ann", 3)
+        m.add(request("bob", "bob", prompt=65))
+        for n in range(3):
+            m.add(request(f"more {n}", "ann", prompt=200))
+        plans = [{job.id: tokens for job, tokens in m.step().plan.prefill} for _ in range(3)]
+        assert plans[:2] == [{"bob": 64}, {"bob": 0}]
+        assert set(plans[2]) <= {"more 0", "more 1", "more 2"} and plans[2]
+
+    def test_users_with_one_request_each_share_the_step(self):
+        m = machine(mixed=True)
+        for user in ("ann", "dan"):  # what a prompt costs beside a row is known then
+            fill(m, user, 1)
+        m.add(request("bob", "bob", prompt=65))
+        m.add(request("cyd", "cyd", prompt=65))
+        assert set(names(job for job, _ in m.step().plan.prefill)) == {"bob", "cyd"}
+
+
 class TestGathering:
     """From an idle machine on, prompts that came together are prefilled before the first of them decodes."""
 

@@ -47,6 +47,8 @@ class Turns:
         self._touched: list[Lane] = []
         self._aside: list[Lane] = []
         self._looks = {LOOKS: LOOKS, HELD_LOOKS: HELD_LOOKS}
+        self._only: Lane | None = None
+        """A user whose only request is about to say its first token."""
         self._spent = False
         self._closed = False
         """Nobody else is admitted in this step."""
@@ -77,7 +79,7 @@ class Turns:
 
     def _continue(self, entry: Entry) -> None:
         job = entry.job
-        if self._scheduler.held(job):
+        if self._scheduler.held(job) or self._gives_way(entry.lane):
             return
         wanted = job.to_prefill
         context = job.context - wanted
@@ -89,6 +91,8 @@ class Turns:
 
     def _admit(self, lane: Lane) -> None:
         """Lets the lane's next request in and prefills it, or puts the lane aside."""
+        if self._gives_way(lane):
+            return self._put_aside(lane)
         scheduler = self._scheduler
         slots = scheduler.prefill_batch_size - len(scheduler.begun) + len(self._joining)
         rows = scheduler.max_rows - scheduler.rows
@@ -140,6 +144,17 @@ class Turns:
         lane = entry.lane
         lane.pending += INPUT * tokens / lane.weight
         self._touched.append(lane)
+        if tokens == entry.job.to_prefill:
+            self._spare_the_only(entry)
+
+    def _spare_the_only(self, entry: Entry) -> None:
+        """This step or the next has its first token: nobody who has several rows makes that step longer, if it is all
+        that its user has."""
+        if len(entry.lane.rows) == 1:
+            self._only = entry.lane
+
+    def _gives_way(self, lane: Lane) -> bool:
+        return self._only is not None and self._only is not lane and len(lane.rows) > 1
 
     def _put_aside(self, lane: Lane, kind: int = LOOKS) -> None:
         self._queue.put_aside(lane)
