@@ -29,6 +29,8 @@ class Chunk:
     tokens: int
     finite: mx.array
     """bool: False for a model that made NaN of them."""
+    joins: bool
+    """The sequence decodes in this step, too: with a lane for its prompt's last token."""
 
 
 @dataclass(slots=True)
@@ -101,7 +103,6 @@ class Batch:
         self._sampler = Sampler([], vocab)
         self._under_way: Launch | None = None
         self._changed = False
-        self._poisoned = False
         self._open: dict[str, Sequence] = {}
 
     @property
@@ -111,14 +112,16 @@ class Batch:
 
     @property
     def unsettled(self) -> bool:
-        """Whether `settle` has to come before the next launch: a row has no room left, too many lanes idle, an ended
-        row would go on changing what the prefix cache wants of it, or one ended while it prefilled, and others wait
-        for what it holds."""
+        """Whether `settle` has to come before the next launch: a row has moved or has no room left, too many lanes
+        idle, an ended row would go on changing what the prefix cache wants of it, or one ended while it prefilled, and
+        others wait for what it holds."""
         live = self.rows
-        if any(sequence not in self.lanes for sequence in self.ended()):
+        if self._changed or any(sequence not in self.lanes for sequence in self.ended()):
             return True
         idle = len(self.lanes) - len(live)
-        if idle * HOLES > len(self.lanes) or (idle and (self.store.layout.states or self._poisoned)):
+        if idle * HOLES > len(self.lanes) or (idle and self.store.layout.states):
+            return True
+        if any(sequence is not None and sequence.row.poisoned for sequence in self.lanes):
             return True
         return any(self.store.room(row.row) < 2 for row in live) or self.prefix.overdue(live)
 
@@ -137,15 +140,15 @@ class Batch:
         start = sequence.prefilled
         for stop in self.prefix.stops(sequence, start, start + tokens) if tokens else ():
             self._prefill_chunk(sequence, stop)
-            self.prefix.commit(sequence)
+            self._prefilled(sequence)
 
     def _prefill_chunk(self, sequence: Sequence, end: int) -> None:
         start = sequence.prefilled
         chunk = mx.array(sequence.tokens(start, end), mx.int32)
         self.model(chunk[None], cache=self.store.prefill_caches(sequence.row))
-        arrays = self.store.prefilled(sequence.row, end - start)
-        finite = self.store.finite(sequence.row, end - start)
-        mx.eval(arrays, finite)
+        self.store.extend(sequence.row, end - start)
+        finite = self.store.finite(sequence.row, start, end)
+        mx.eval(self.store.written(sequence.row), finite)
         if not finite.item():
             raise NotFinite
         sequence.prefilled = end
@@ -159,7 +162,8 @@ class Batch:
 
     def launch(self, prompts: Iterable[tuple[Sequence, int]] = ()) -> Launch:
         """Starts one step and returns at once: every lane decodes, and the next so many tokens of each of these prompts
-        are prefilled, where the batch `mixes`. Those have to `land` before the next launch."""
+        are prefilled, where the batch `mixes`. Those have to `land` before the next launch. A sequence may do both in
+        one step, if those are all that its prompt lacks: keys and values are written before anyone reads them."""
         prompts = list(prompts)
         lanes = len(self.lanes)
         inputs = [] if self._inputs is None else [self._inputs]
@@ -167,6 +171,8 @@ class Batch:
             said = [token for each, count in prompts for token in each.tokens(each.prefilled, each.prefilled + count)]
             inputs.append(mx.array(said, mx.int32))
         fed = inputs[0] if len(inputs) == 1 else mx.concatenate(inputs)
+        for sequence, tokens in prompts:
+            self.store.extend(sequence.row, tokens)
         views = self.store.views(spans=[(each.row, count) for each, count in prompts])
         with head.only(lanes or None):
             logits = self.model(fed[:, None], cache=views)
@@ -174,8 +180,9 @@ class Batch:
         rest = [*self._history.arrays(), *self.store.advance()]
         chunks = []
         for sequence, tokens in prompts:
-            rest += self.store.prefilled(sequence.row, tokens)
-            chunks.append(Chunk(sequence, tokens, self.store.finite(sequence.row, tokens)))
+            rest += self.store.written(sequence.row)
+            finite = self.store.finite(sequence.row, sequence.prefilled, sequence.prefilled + tokens)
+            chunks.append(Chunk(sequence, tokens, finite, sequence.row.decoding))
         launch = Launch(self.lanes, drawn, rest, chunks)
         if self._under_way is not None:
             # Its draws were in doubt until now; this step's graph could be built on them all the same.
@@ -193,7 +200,15 @@ class Batch:
         if not chunk.finite.item():
             raise NotFinite
         chunk.sequence.prefilled += chunk.tokens
-        self.prefix.commit(chunk.sequence)
+        self._prefilled(chunk.sequence)
+
+    def _prefilled(self, sequence: Sequence) -> None:
+        """More of its prompt is."""
+        row = sequence.row
+        self.prefix.commit(sequence)
+        if row.decoding and not sequence.ended:
+            self.prefix.prefilled(sequence)
+            self._changed |= sequence.row is not row
 
     def works(self, sequences: list[Sequence]) -> bool:
         """Whether a step of these rows alone can be computed. Leaves no trace: what it writes is written again."""
@@ -213,14 +228,14 @@ class Batch:
 
     def rewind(self, prompts: Iterable[tuple[Sequence, int]] = ()) -> None:
         """After a step that failed: the lanes stand again where the last token known of each row left them, and these
-        that prefilled beside them where they began."""
+        that prefilled in it where they began."""
         self._under_way = None
-        for sequence, _ in prompts:
-            self.store.takes_back(sequence.row, sequence.prefilled)
         for sequence in self.rows:
             sequence.launched = sequence.generated
             sequence.row.own = sequence.context - 1 - sequence.row.base
             self._history.forget(sequence)
+        for sequence, _ in prompts:
+            self.store.takes_back(sequence.row, sequence.prefilled)
         self.store.rewind()
         self._inputs = mx.array([0 if lane is None else lane.last_token for lane in self.lanes], mx.int32)
 
@@ -237,7 +252,6 @@ class Batch:
         if sequence.row is not None:
             sequence.row.ended = True
             sequence.row.poisoned |= poisoned
-            self._poisoned |= poisoned
 
     def ended(self) -> list[Sequence]:
         """Those that have said all and still have a row."""
@@ -258,8 +272,8 @@ class Batch:
                 self._changed = True
 
     def settle(self, joining: Iterable[Sequence] = ()) -> None:
-        """Rows move where they have room, prefilled sequences join, and the lanes close ranks. The last token known of
-        those that join is their first input."""
+        """Rows move where they have room, sequences join, and the lanes close ranks. Those that join are prefilled, or
+        will be by the next launch; the last token known of them is their first input."""
         for sequence in self.rows:
             if self.store.room(sequence.row) < 2:
                 self.store.move(sequence.row)
@@ -267,11 +281,11 @@ class Batch:
         self.prefix.catch_up(self.rows)
         joined = list(joining)
         for sequence in joined:
-            self.prefix.prefilled(sequence)
+            if not sequence.to_prefill:
+                self.prefix.prefilled(sequence)
         self.store.join([sequence.row for sequence in joined])
         if self._changed or joined:
             self._arrange({id(sequence.row): sequence for sequence in joined})
-        self._poisoned = False
         if not self.lanes:
             # The last step's arrays would stay as long as nobody comes.
             self._under_way = None

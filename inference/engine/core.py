@@ -200,13 +200,14 @@ class Core:
         launch, self._launch = self._launch, None
         if launch is None:
             return
-        contexts = [(chunk.tokens, chunk.sequence.prefilled) for chunk in launch.chunks]
+        chunks = [(chunk.tokens + chunk.joins, chunk.sequence.prefilled) for chunk in launch.chunks]
+        rows = len(launch.lanes) - sum(chunk.joins for chunk in launch.chunks)
         try:
             self._commit(launch)
         except Exception as error:
             self._isolate(error)
         else:
-            self.scheduler.observe(len(launch.lanes), contexts, perf_counter() - self._launched_at)
+            self.scheduler.observe(rows, chunks, perf_counter() - self._launched_at)
             self._land(launch)
 
     def _land(self, launch: Launch) -> None:
@@ -216,7 +217,8 @@ class Core:
             try:
                 self.batch.land(chunk)
             except Exception as error:
-                self._prefill_failed(chunk.sequence, error)
+                if not chunk.sequence.ended:
+                    self._prefill_failed(chunk.sequence, error)
             else:
                 self._count_prefilled(chunk.sequence, chunk.tokens)
 
@@ -272,9 +274,12 @@ class Core:
             tokens = min(tokens, sequence.to_prefill)
             if sequence.ended or sequence.row is None:
                 continue
+            last = tokens == sequence.to_prefill
             if tokens and self.batch.mixes:
                 prompts.append((sequence, tokens))
-            elif self._prefill(sequence, tokens):
+            elif not self._prefill(sequence, tokens):
+                continue
+            if last and not plan.gather:
                 ready.append(sequence)
         for sequence in self.batch.ended():
             self._leave(sequence)
@@ -299,7 +304,7 @@ class Core:
         self.scheduler.charge(sequence, cached=sequence.prefilled)
 
     def _prefill(self, sequence: Sequence, tokens: int) -> bool:
-        """By itself, now. Whether it is ready to join."""
+        """By itself, now. Whether it could be."""
         began, context = perf_counter(), sequence.prefilled
         try:
             self.batch.prefill(sequence, tokens)
@@ -309,7 +314,7 @@ class Core:
         if tokens:
             self.scheduler.observe(0, [(tokens, context)], perf_counter() - began)
             self._count_prefilled(sequence, tokens)
-        return sequence.to_prefill == 0
+        return True
 
     def _count_prefilled(self, sequence: Sequence, tokens: int) -> None:
         self._prefill_tokens += tokens
@@ -460,19 +465,21 @@ class Core:
 
     def _isolate(self, error: Exception) -> None:
         """A step of the whole batch failed. Those on whom it fails get an honest error; the others don't notice."""
-        rows, prompts = self.batch.rows, self._prompts
-        self._prompts = []
-        log.error("a step with %d rows failed: %s: %s", len(rows) + len(prompts), type(error).__name__, error)
+        prompts, self._prompts = self._prompts, []
+        log.error("a step of %d rows and %d prompts failed: %s: %s",
+                  len(self.batch.rows), len(prompts), type(error).__name__, error)  # fmt: skip
         self.batch.rewind(prompts)
         self._failed_steps += 1
         hopeless = self._failed_steps > RETRIES
-        for sequence in rows if hopeless else culprits(rows, self.batch.works) if rows else ():
-            self._fail(sequence)
         for sequence, tokens in prompts:
             if not sequence.ended:
                 self._prefill(sequence, tokens)
+        self.batch.settle()
+        rows = self.batch.rows
+        for sequence in rows if hopeless else culprits(rows, self.batch.works) if rows else ():
+            self._fail(sequence)
         if not self.batch.rewinds:
             for sequence in self.batch.rows:
                 sequence.row.poisoned = True
                 self._preempt(sequence)
-            self.batch.settle()
+        self.batch.settle()

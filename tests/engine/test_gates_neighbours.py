@@ -2,6 +2,7 @@
 
 import pytest
 
+from inference.engine.batch import Launch
 from inference.engine.scheduling.memory import Memory
 from tests.support.engine_made import MATRIX, Engine
 from tests.support.models_made import KINDS, broken_token, loaded, words
@@ -153,7 +154,7 @@ def test_gates_4_a_prompt_that_memory_is_too_short_for(request, kind, times, end
         ids = company(engine, 3)
         engine.until(lambda: len(engine.said(ids[0])) >= 3)
         large = engine.submit(words(70, 150, model), say=words(71, 5, model))
-        prefill, failures = engine.batch.prefill, []
+        prefill, launch, failures = engine.batch.prefill, engine.batch.launch, []
 
         def short(sequence, tokens: int) -> None:
             if sequence.id == large and len(failures) < times:
@@ -161,7 +162,13 @@ def test_gates_4_a_prompt_that_memory_is_too_short_for(request, kind, times, end
                 raise RuntimeError("[malloc] Unable to allocate 1 bytes.")
             prefill(sequence, tokens)
 
-        engine.batch.prefill = short
+        def short_beside_rows(prompts) -> Launch:
+            """A mixed step fails as a whole; its prompts are then tried one by one."""
+            if len(failures) < times and large in [sequence.id for sequence, _ in prompts]:
+                raise RuntimeError("[malloc] Unable to allocate 1 bytes.")
+            return launch(prompts)
+
+        engine.batch.prefill, engine.batch.launch = short, short_beside_rows
         engine.finish()
         assert len(failures) == times and engine.output.ends[large] == [ending]
         fine = [*ids, *([large] if times == 1 else [])]

@@ -149,7 +149,7 @@ class DecodeView:
         self._step = step
         self._pool = pool
         self.offset = step.positions
-        self._idx = max([*(part.high - 1 for part in step.parts), *(span.row.length for span in step.spans)])
+        self._idx = max([*(part.high - 1 for part in step.parts), *(span.positions[-1] for span in step.spans)])
         """For mlx-vlm, which would otherwise read `offset` from the device."""
         if step.grouped:
             self.attend = self._attend

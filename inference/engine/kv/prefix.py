@@ -176,19 +176,19 @@ class PrefixCache(Rows):
         return [*sorted(stop for stop in wanted if start < stop < end), end]
 
     def commit(self, sequence: Sequence) -> None:
-        row = sequence.row
-        if self._has_state and row.length in self._stops[sequence.id]:
-            self._save(sequence, row.length)
-            self._checkpoint(sequence, row.length)
+        done = sequence.prefilled
+        if self._has_state and done in self._stops[sequence.id]:
+            self._save(sequence, done)
+            self._checkpoint(sequence, done)
         else:
             # With its last chunk all of it: others may be waiting for exactly that, before this one joins the batch.
-            whole = row.length // self.index.size * self.index.size
-            self._save(sequence, whole if sequence.to_prefill else row.length)
+            whole = done // self.index.size * self.index.size
+            self._save(sequence, whole if done < len(sequence.chain) - 1 else done)
 
     def prefilled(self, sequence: Sequence) -> None:
         self._prefilling.pop(sequence.id, None)
-        self._save(sequence, sequence.row.length)
-        self._checkpoint(sequence, sequence.row.length)
+        self._save(sequence, sequence.prefilled)
+        self._checkpoint(sequence, sequence.prefilled)
         self._lean(sequence)
 
     def ended(self, sequence: Sequence) -> None:
@@ -322,7 +322,7 @@ class PrefixCache(Rows):
         row = sequence.row
         if row.base:
             return
-        match = self.index.peek(sequence.chain, row.length)
+        match = self.index.peek(sequence.chain, sequence.prefilled)
         shared = self._find_shared(sequence, match)
         if shared is None:
             return

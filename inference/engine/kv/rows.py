@@ -46,7 +46,7 @@ class Rows:
         """A chunk of it is prefilled."""
 
     def prefilled(self, sequence: Sequence) -> None:
-        """All of it is, and it is about to join."""
+        """All of it is: it is about to join, or has joined with the step that did it."""
 
     def ended(self, sequence: Sequence) -> None:
         """It will not decode any further, or not for now."""

@@ -168,10 +168,12 @@ def _mixed(model: Any, layout: Layout, alone: _Alone) -> mx.array:
         lanes = [row for row in store.arrange() if row is not None]
         fed = [alone.said[len(steps[rows.index(row)])][rows.index(row)] for row in lanes]
         fed += [token for _, tokens in chunks for token in tokens]
+        for place, tokens in chunks:
+            store.extend(rows[place], len(tokens))
         views = store.views(spans=[(rows[place], len(tokens)) for place, tokens in chunks])
         with head.only(len(lanes) or None):
             logits = model(mx.array(fed, mx.int32)[:, None], cache=views)[:, -1]
-        written = [array for place, tokens in chunks for array in store.prefilled(rows[place], len(tokens))]
+        written = [array for place, _ in chunks for array in store.written(rows[place])]
         mx.eval(logits[: len(lanes)], written, store.advance())
         for lane, row in enumerate(lanes):
             steps[rows.index(row)].append(logits[lane])
@@ -195,7 +197,8 @@ def _mixed(model: Any, layout: Layout, alone: _Alone) -> mx.array:
 
 def _prefill(model: Any, store: Store, row: Row, tokens: list[int]) -> None:
     model(mx.array(tokens, mx.int32)[None], cache=store.prefill_caches(row))
-    mx.eval(store.prefilled(row, len(tokens)))
+    store.extend(row, len(tokens))
+    mx.eval(store.written(row))
 
 
 def _decode(model: Any, store: Store, rows: list[Row], alone: _Alone) -> mx.array:

@@ -49,11 +49,10 @@ class SoloStore(Store):
     def prefill_caches(self, row: Row) -> list[Any]:
         return self._caches
 
-    def prefilled(self, row: Row, tokens: int) -> list[Any]:
-        row.own += tokens
+    def written(self, row: Row) -> list[Any]:
         return self._state()
 
-    def finite(self, row: Row, tokens: int) -> mx.array:
+    def finite(self, row: Row, start: int, end: int) -> mx.array:
         return mx.array(True)
 
     def room(self, row: Row) -> int:

@@ -15,15 +15,15 @@ from inference.engine.kv.pool import Pool
 
 
 class Span:
-    """A row's next `tokens` tokens, in the lanes [first, last)."""
+    """The `tokens` tokens of a prompt by which a row was extended, in the lanes [first, last)."""
 
     def __init__(self, row: Row, first: int, tokens: int):
         self.row = row
         self.first = first
         self.last = first + tokens
-        self._start, self._end = row.own, row.own + tokens
+        self._start, self._end = row.own - tokens, row.own
         # MLX checks no bounds: a cell past the end is the neighbour's, another user's context.
-        assert tokens > 0 and self._end <= row.bank.capacity, f"cells {self._start}:{self._end} of {row.bank.capacity}"
+        assert 0 < tokens <= self._end <= row.bank.capacity, f"cells {self._start}:{self._end} of {row.bank.capacity}"
 
     @property
     def positions(self) -> range:
@@ -58,7 +58,7 @@ class Span:
         return answer.transpose(2, 1, 0, 3)
 
     def _read(self, leaf: int, pool: Pool | None) -> tuple[mx.array, mx.array]:
-        """Keys and values [1, heads, length, width] of all its row's tokens, these included."""
+        """Keys and values [1, heads, length, width] of its row's tokens, these included."""
         bank, slot = self.row.bank, self.row.slot
         own = [arrays[leaf][slot : slot + 1, :, : self._end] for arrays in (bank.keys, bank.values)]
         if bank.shared is None:

@@ -78,9 +78,12 @@ class Store:
         """The model's `cache` argument for the row's next chunk."""
         return prefill_views(self.layout, row, self.pool)
 
-    def prefilled(self, row: Row, tokens: int) -> list[mx.array]:
-        """A chunk went through the model: what has to be evaluated."""
+    def extend(self, row: Row, tokens: int) -> None:
+        """So many more of its tokens are in its caches: after a chunk by itself, before the views of a mixed step."""
         row.own += tokens
+
+    def written(self, row: Row) -> list[mx.array]:
+        """A chunk went through the model: what has to be evaluated."""
         arrays: list[mx.array] = []
         for leaf in self.layout.plain:
             arrays += (row.bank.keys[leaf], row.bank.values[leaf])
@@ -89,18 +92,18 @@ class Store:
         return arrays
 
     def takes_back(self, row: Row, length: int) -> None:
-        """What `prefilled` was told did not come to pass: the row has so many tokens."""
+        """What `extend` was told did not come to pass: the row has so many tokens."""
         row.own = length - row.base
 
-    def finite(self, row: Row, tokens: int) -> mx.array:
-        """Whether what the last chunk left in the row's last leaf is numbers: a model that makes NaN has made it there,
-        and nobody else should find it in the prefix cache."""
+    def finite(self, row: Row, start: int, end: int) -> mx.array:
+        """Whether what the chunk [start, end) left in the row's last leaf is numbers: a model that makes NaN has made
+        it there, and nobody else should find it in the prefix cache."""
         if not self.layout.plain:
             last = max(row.private, default=None)
             held = [] if last is None else [array for array in _held(row.private[last]) if array is not None]
             return mx.isfinite(held[0]).all() if held else mx.array(True)
         leaf = self.layout.plain[-1]
-        return mx.isfinite(row.bank.keys[leaf][row.slot, :, row.own - tokens : row.own]).all()
+        return mx.isfinite(row.bank.keys[leaf][row.slot, :, start - row.base : end - row.base]).all()
 
     def room(self, row: Row) -> int:
         """Decode steps until the row has to move."""
@@ -136,6 +139,7 @@ class Store:
             mx.eval(other.bank.keys[leaf], other.bank.values[leaf])
         other.own = end - start
         other.committed = row.committed
+        other.decoding = row.decoding
         other.private, row.private = row.private, {}
         self.close(row)
 
@@ -204,8 +208,8 @@ class Store:
         return lanes
 
     def views(self, only: list[Row] | None = None, spans: Iterable[tuple[Row, int]] = ()) -> list[Any]:
-        """The model's `cache` argument for one step of all lanes, or of these rows in the order of `order`; and of the
-        next tokens of rows that prefill, so many each, where the model `mixes`."""
+        """The model's `cache` argument for one step of all lanes, or of these rows in the order of `order`; and, where
+        the model `mixes`, of the so many tokens by which these rows were extended."""
         spans = list(spans)
         sole = self._sole() if only is None and not spans else None
         step = Step(self.banks, self.layout, only, spans) if sole is None or self.layout.rings else None

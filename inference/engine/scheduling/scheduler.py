@@ -32,9 +32,11 @@ class Plan(Generic[J]):
     admit: list[J] = field(default_factory=list)
     """These have left the queue: they get a slot, and the prefix cache is looked up."""
     prefill: list[tuple[J, int]] = field(default_factory=list)
-    """At most so many tokens each; less if the prefix cache had more than expected. 0: nothing left, ready to join."""
+    """At most so many tokens each; less if the prefix cache had more than expected. 0: nothing is left, it joins."""
     decode: bool = False
     """Whether there are rows to decode, one token each."""
+    gather: bool = False
+    """Prompts that this step completes wait for others before they decode; else they join the batch in this step."""
     full: list[J] = field(default_factory=list)
     """Rows to end before that, with `length`: one token more would never fit the memory, not even alone."""
 
@@ -134,6 +136,8 @@ class Scheduler(Generic[J]):
         seconds = self.max_stall * MARGIN - self.rates.decode(rows) if rows else None
         Turns(self, plan, now, Budget(self.rates, self.chunk, seconds), full, joining).take()
         plan.decode = bool(self._running)
+        planned = {job.id: tokens for job, tokens in plan.prefill}
+        plan.gather = not (rows or self._running) and self._worth_waiting(self.max_gather, planned)
         return cast(Plan[J], plan)
 
     def start(self, jobs: Iterable[Job]) -> None:
@@ -237,16 +241,18 @@ class Scheduler(Generic[J]):
             if entry.ready is None:
                 entry.ready = now
         since = min(entry.ready for entry in ready if entry.ready is not None)
-        if not self._running and self._worth_waiting(self.max_gather - (now - since)):
+        if not self._running and self._worth_waiting(self.max_gather - (now - since), {}):
             return []
         return ready
 
-    def _worth_waiting(self, seconds: float) -> bool:
-        """Whether another prompt can be prefilled in that time. While nobody has an answer under way, a prompt takes
-        half the time that it would take beside rows, and these can then decode together."""
+    def _worth_waiting(self, seconds: float, planned: dict[str, int]) -> bool:
+        """Whether another prompt can be prefilled in that time, after the tokens planned for now. While nobody has an
+        answer under way, a prompt takes half the time that it would take beside rows, and these can then decode
+        together."""
         if seconds <= 0:
             return False
-        others: list[tuple[Job, int]] = [(e.job, 0) for e in self._prefilling.values() if e.job.to_prefill]
+        begun = ((entry.job, planned.get(id, 0)) for id, entry in self._prefilling.items())
+        others: list[tuple[Job, int]] = [(job, tokens) for job, tokens in begun if job.to_prefill > tokens]
         lane = self.queue.best()
         if not others and lane is not None and min(self.prefill_batch_size, self.max_rows) > self.rows:
             job = self.queue.head(lane).job
