@@ -77,6 +77,8 @@ class Core:
         self._live: dict[str, Sequence] = {}
         self._launch: Launch | None = None
         self._launched_at = 0.0
+        self._committed_at: float | None = None
+        """When the last step was, while another was under way."""
         self._prompts: list[tuple[Sequence, int]] = []
         """What prefills in the step that was launched last, if that is mixed."""
         self._worked: list[tuple[Sequence, int]] = []
@@ -149,9 +151,6 @@ class Core:
 
     def step(self) -> None:
         began = perf_counter()
-        if self._prompts:
-            # The plan has to know how far these are.
-            self._finish_launch()
         self._watch()
         for job in self.scheduler.expired(began):
             self._time_out(self._live[job.id])
@@ -191,6 +190,7 @@ class Core:
                 # would come back to the same place and fail there again, for ever.
                 if previous is not None:
                     self._commit(previous)
+                    self._observe_pace(previous)
         except Exception as error:
             self._launch = None
             self._isolate(error)
@@ -200,15 +200,28 @@ class Core:
         launch, self._launch = self._launch, None
         if launch is None:
             return
-        chunks = [(chunk.tokens + chunk.joins, chunk.sequence.prefilled) for chunk in launch.chunks]
-        rows = len(launch.lanes) - sum(chunk.joins for chunk in launch.chunks)
         try:
             self._commit(launch)
         except Exception as error:
             self._isolate(error)
         else:
-            self.scheduler.observe(rows, chunks, perf_counter() - self._launched_at)
+            self._observe_alone(launch)
             self._land(launch)
+
+    def _observe_alone(self, launch: Launch) -> None:
+        """How long a step took that was launched and awaited by itself. Of one that overlapped the one before, nobody
+        knows when the device began with it: backends without a queue of their own compute within the launch."""
+        overlapped, self._committed_at = self._committed_at is not None, None
+        if not overlapped:
+            chunks = [(chunk.tokens + chunk.joins, chunk.sequence.prefilled) for chunk in launch.chunks]
+            rows = len(launch.lanes) - sum(chunk.joins for chunk in launch.chunks)
+            self.scheduler.observe(rows, chunks, perf_counter() - self._launched_at)
+
+    def _observe_pace(self, launch: Launch) -> None:
+        """Steps that overlap take as long as it is from one's end to the next one's."""
+        before, self._committed_at = self._committed_at, perf_counter()
+        if before is not None:
+            self.scheduler.observe(len(launch.lanes), [], self._committed_at - before)
 
     def _land(self, launch: Launch) -> None:
         """Books what has prefilled in a mixed step."""
@@ -342,6 +355,9 @@ class Core:
 
     def _receive(self) -> None:
         """Takes in all that has arrived; sleeps while there is nothing to do."""
+        if self._prompts:
+            # The plan has to know how far these are, and who came meanwhile.
+            self._finish_launch()
         try:
             while True:
                 work = self._inbox.get_nowait() if self._live else self._idle()
