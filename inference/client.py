@@ -13,7 +13,18 @@ import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
 from inference.engine import protocol
-from inference.engine.protocol import Accepted, Delta, Failed, Finished, FirstToken, Ready, Reconciled, Stats, Tally
+from inference.engine.protocol import (
+    Accepted,
+    Delta,
+    Ended,
+    Failed,
+    Finished,
+    FirstToken,
+    Ready,
+    Reconciled,
+    Stats,
+    Tally,
+)
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +32,7 @@ SCOPE_KEY = "atelier.engines"
 """Where an ASGI scope has the EngineClient of the process that it arrived in."""
 GREET_SECONDS = 0.05
 
-GenerationEvent = Accepted | FirstToken | Delta | Finished | Failed
+GenerationEvent = Accepted | FirstToken | Delta | Ended | Finished | Failed
 
 
 class EngineError(Exception):

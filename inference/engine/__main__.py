@@ -14,17 +14,23 @@ from inference.engine import protocol
 from inference.engine.assembly import assemble
 from inference.engine.blas import choose_threads
 from inference.engine.core import Core
-from inference.engine.intake import CancelClient, Intake, Limits
+from inference.engine.intake import CancelClient, Intake
 from inference.engine.model import ModelError, load_model
 from inference.engine.options import OPTIONS_REFUSED, EngineOptions, OptionError, add_arguments, given, make, resolved
 from inference.engine.output import Output
+from inference.engine.prepare import Limits
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments, options = parse(argv)
     logging.basicConfig(level=arguments.log_level, format="%(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        model = load_model(arguments.model, arguments.name)
+        model = load_model(
+            arguments.model,
+            arguments.name,
+            tool_parser=options.tool_call_parser,
+            reasoning_parser=options.reasoning_parser,
+        )
         choose_threads(model.model)
     except ModelError as error:
         print(error, file=sys.stderr)
@@ -32,7 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     intake_address, output_address = protocol.addresses(arguments.endpoint)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     output = Output(
-        context, output_address, gone=lambda client: core.submit(CancelClient(client)), interval=options.stream_interval
+        context,
+        output_address,
+        gone=lambda client: core.submit(CancelClient(client)),
+        bytes_of=model.bytes_of,
+        interval=options.stream_interval,
     )
     try:
         core = assemble(model, options, output)
@@ -79,6 +89,7 @@ def limits(options: EngineOptions, core: Core) -> Limits:
     shortest = options.effective_context_tokens
     return Limits(
         default_max_tokens=options.max_tokens,
+        max_thinking_tokens=options.max_thinking_tokens,
         greedy=effective.greedy,
         sampling=effective.sampling,
         timeout=options.timeout,

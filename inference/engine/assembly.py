@@ -11,6 +11,7 @@ import mlx.core as mx
 from inference.engine import backend, memory
 from inference.engine.batch import Batch
 from inference.engine.core import Core, Monitors
+from inference.engine.guidance.masks import GuideMasks
 from inference.engine.kv import rotary
 from inference.engine.kv.capacity import capacity_for
 from inference.engine.kv.layout import Layout
@@ -79,7 +80,14 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         held=prefix.held,
         entering=prefix.entering,
     )
-    batch = Batch(model.model, model.vocab, prefix.store, prefix, protected=tuple(sorted(model.end_tokens)))
+    batch = Batch(
+        model.model,
+        model.vocab,
+        prefix.store,
+        prefix,
+        masks=GuideMasks(model.vocab),
+        protected=tuple(sorted(model.end_tokens)),
+    )
     return Core(
         batch,
         scheduler,

@@ -10,7 +10,7 @@ from inference.engine.kv import head
 from inference.engine.kv.banks import Row
 from inference.engine.kv.rows import Rows
 from inference.engine.kv.store import Store
-from inference.engine.sampling import Drawn, History, Masks, Sampler
+from inference.engine.sampling import Drawn, History, Masks, Sampler, TokenLogprobs
 from inference.engine.sequence import Sequence
 
 HOLES = 4
@@ -40,14 +40,19 @@ class Launch:
 
     lanes: list[Sequence | None]
     drawn: Drawn | None
-    """None without lanes."""
+    """None without lanes, and until `Batch.draw`."""
     rest: list[mx.array]
     """What has to be evaluated with it."""
     chunks: list[Chunk]
+    logits: mx.array | None = None
+    """[lanes, vocab], of what is still to be drawn."""
     begun: bool = False
 
     def begin(self) -> None:
         """Computes as much as is certain before the draws are."""
+        if self.logits is not None:
+            mx.async_eval(self.logits)  # type: ignore[no-untyped-call]
+            return
         if self.drawn is not None:
             mx.async_eval(self.drawn.beginning())  # type: ignore[no-untyped-call]
         if self.drawn is None or self.drawn.exact is None:
@@ -71,6 +76,10 @@ class Launch:
         if self.drawn is None:
             return [], []
         return cast(list[int], self.drawn.tokens.tolist()), cast(list[bool], self.drawn.finite.tolist())
+
+    def logprobs(self) -> dict[int, TokenLogprobs]:
+        """By lane, of those that asked; once it is computed."""
+        return self.drawn.logprobs.records() if self.drawn is not None and self.drawn.logprobs is not None else {}
 
 
 class Batch:
@@ -176,24 +185,38 @@ class Batch:
         views = self.store.views(spans=[(each.row, count) for each, count in prompts])
         with head.only(lanes or None):
             logits = self.model(fed[:, None], cache=views)
-        drawn = self._sampler(logits[:lanes, -1, :], self._history) if lanes else None
-        rest = [*self._history.arrays(), *self.store.advance()]
+        rest = self.store.advance()
         chunks = []
         for sequence, tokens in prompts:
             rest += self.store.written(sequence.row)
             finite = self.store.finite(sequence.row, sequence.prefilled, sequence.prefilled + tokens)
             chunks.append(Chunk(sequence, tokens, finite, sequence.row.decoding))
-        launch = Launch(self.lanes, drawn, rest, chunks)
+        launch = Launch(self.lanes, None, rest, chunks, logits=logits[:lanes, -1, :] if lanes else None)
+        if not any(sequence.guide for sequence in self.rows):
+            self._draw(launch)
         if self._under_way is not None:
             # Its draws were in doubt until now; this step's graph could be built on them all the same.
             self._under_way.go_on()
         launch.begin()
         self._under_way = launch
-        for sequence in self.rows:
-            sequence.launched += 1
-        if drawn is not None:
-            self._inputs = drawn.tokens
         return launch
+
+    def draw(self, launch: Launch) -> None:
+        """To be called with every launch once the tokens of the one before are known: rows with a guide can't draw
+        theirs any earlier. Meanwhile the device computes all that leads to the draw."""
+        if launch.logits is not None:
+            self._draw(launch)
+            launch.begin()
+
+    def _draw(self, launch: Launch) -> None:
+        logits, launch.logits = launch.logits, None
+        if logits is not None:
+            launch.drawn = self._sampler(logits, self._history)
+            launch.rest += self._history.arrays()
+            self._inputs = launch.drawn.tokens
+            for sequence in launch.lanes:
+                if sequence is not None and not sequence.ended:
+                    sequence.launched += 1
 
     def land(self, chunk: Chunk) -> None:
         """Its step is computed. Raises NotFinite."""

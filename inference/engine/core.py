@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from math import inf
 from queue import Empty, SimpleQueue
@@ -19,6 +19,7 @@ from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.monitors.repetition import RepetitionMonitor
 from inference.engine.output import End, Failure, Output, Recall, Tokens
 from inference.engine.protocol import Stats
+from inference.engine.sampling import TokenLogprobs
 from inference.engine.scheduling.scheduler import Plan, QueueFull, Scheduler
 from inference.engine.sequence import Sequence
 
@@ -39,6 +40,12 @@ class Monitors:
 
 RETRIES = 3
 """Steps in a row that may fail although each row's works by itself. After that all of them fail."""
+
+
+class GuideFailed(Exception):
+    """A row's grammar can't say what may come next: it has run into a limit of its own."""
+
+
 NAP = 0.002
 """Seconds between two looks at a queue in which nobody may run yet."""
 
@@ -191,6 +198,7 @@ class Core:
                 if previous is not None:
                     self._commit(previous)
                     self._observe_pace(previous)
+            self.batch.draw(self._launch)
         except Exception as error:
             self._launch = None
             self._isolate(error)
@@ -239,8 +247,11 @@ class Core:
         """Reads a step's tokens, hands them to the output thread and lets ended rows stop."""
         said: list[tuple[Sequence, int]] = []
         ends: list[End] = []
-        broken: list[Sequence] = []
-        for sequence, token, finite in zip(launch.lanes, *launch.wait(), strict=True):
+        broken: list[tuple[Sequence, Exception]] = []
+        told: dict[int, TokenLogprobs] = {}
+        tokens, finites = launch.wait()
+        logprobs = launch.logprobs()
+        for lane, (sequence, token, finite) in enumerate(zip(launch.lanes, tokens, finites, strict=True)):
             if sequence is None:
                 continue
             if sequence.ended:
@@ -249,8 +260,13 @@ class Core:
                     self._part(sequence)
                 continue
             if not finite:
-                broken.append(sequence)
+                broken.append((sequence, NotFinite()))
                 continue
+            if sequence.guide is not None:
+                sequence.guide.consume(token)
+                if sequence.guide.failed:
+                    broken.append((sequence, GuideFailed()))
+                    continue
             sequence.output.append(token)
             self._generated_tokens += 1
             self.scheduler.charge(sequence, output=1)
@@ -258,14 +274,16 @@ class Core:
                 ends.append(End(sequence, "stop", counted=1))
                 continue
             said.append((sequence, token))
+            if lane in logprobs:
+                told[len(said) - 1] = logprobs[lane]
             if sequence.generated >= sequence.max_tokens:
                 ends.append(End(sequence, "length"))
         self._failed_steps = 0
-        self._output.put(Tokens(said))
+        self._output.put(Tokens(said, told))
         for end in ends:
             self._end(end)
-        for sequence in broken:
-            self._fail(sequence, NotFinite())
+        for sequence, error in broken:
+            self._fail(sequence, error)
 
     def _change(self, plan: Plan[Sequence]) -> None:
         """All that needs the caches to itself, in the plan's order."""
@@ -398,19 +416,23 @@ class Core:
             case Sequence():
                 self._add(work)
             case CancelRequest(client, id):
-                sequence = self._live.get(id)
-                if sequence is not None and sequence.client == client:
-                    self._end(End(sequence, "cancelled"))
+                self._cancel(s for s in self._live.values() if s.request.id == id and s.client == client)
             case CancelClient(client):
-                for sequence in [s for s in self._live.values() if s.client == client]:
-                    self._end(End(sequence, "cancelled"))
+                self._cancel(s for s in self._live.values() if s.client == client)
             case ReconcileRequest(client, ids):
-                for sequence in [self._live[id] for id in ids if id in self._live]:
-                    self._end(End(sequence, "cancelled"))
+                wanted = set(ids)
+                self._cancel(s for s in self._live.values() if s.request.id in wanted)
                 self._output.put(Recall(client, ids))
 
+    def _cancel(self, sequences: Iterable[Sequence]) -> None:
+        for sequence in list(sequences):
+            self._end(End(sequence, "cancelled"))
+
     def _add(self, sequence: Sequence) -> None:
+        if sequence.request.failed:
+            return
         if sequence.id in self._live:
+            sequence.request.failed = True
             self._output.put(Failure(sequence, "engine_error", "A request with this id is running already."))
             return
         refusal = self.memory.refusal()
@@ -421,6 +443,7 @@ class Core:
                 refusal = f"{self.scheduler.max_waiting} requests are waiting already. Try again in a moment."
         if refusal is not None:
             self._output.put(Failure(sequence, "server_is_overloaded", refusal))
+            self._fail_request(sequence)
             return
         self._requests += 1
         self._live[sequence.id] = sequence
@@ -433,6 +456,15 @@ class Core:
         end.sequence.ended = True
         self._output.put(end)
         self._part(end.sequence)
+        if isinstance(end, Failure):
+            self._fail_request(end.sequence)
+
+    def _fail_request(self, sequence: Sequence) -> None:
+        """One answer of several has failed, and the request with it: nobody waits for the others any more."""
+        request = sequence.request
+        if not request.failed:
+            request.failed = True
+            self._cancel(each for each in request.sequences if self._live.get(each.id) is each)
 
     def _part(self, sequence: Sequence) -> None:
         self._live.pop(sequence.id, None)

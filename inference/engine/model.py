@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ import mlx.core as mx
 from huggingface_hub.errors import HFValidationError
 from mlx_lm.utils import load
 
+from inference.engine.guidance.grammars import Grammars
+from inference.engine.text.markup import AUTO, Markup, UnknownParser, markup_of
+from inference.engine.text.speech import PLAIN
 from inference.engine.text.template import end_of_turn_tokens
 
 FALLBACK_CONTEXT = 4096
@@ -34,14 +37,24 @@ class LoadedModel:
     """Sampling settings that its publishers recommend, by our names for them."""
     fingerprint: str
     """Changes when its files do: what was computed with other weights is worth nothing."""
+    markup: Markup = PLAIN
+    """How it marks thoughts and calls of tools."""
+    grammars: Grammars = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.grammars = Grammars(self.tokenizer, self.vocab, self.end_tokens)
+
+    def bytes_of(self, token: int) -> bytes:
+        """A token may be a part of a character."""
+        return self.grammars.bytes_of(token)
 
     @property
     def has_chat_template(self) -> bool:
         return bool(self.tokenizer.has_chat_template)
 
 
-def load_model(source: str, name: str) -> LoadedModel:
-    """Loads a folder or a Hugging Face id, quantised or not. Raises ModelError.
+def load_model(source: str, name: str, *, tool_parser: str = AUTO, reasoning_parser: str = AUTO) -> LoadedModel:
+    """Loads a folder or a Hugging Face id, quantised or not. The parsers are those of `markup_of`. Raises ModelError.
 
     To be called by the thread that will run the model: MLX ties a lazy array to the thread that made it.
     """
@@ -56,6 +69,10 @@ def load_model(source: str, name: str) -> LoadedModel:
         raise ModelError(f"{source}: {error}") from error
     except Exception as error:  # whatever a foreign model's files make its loaders raise
         raise ModelError(f"{source} can't be loaded: {type(error).__name__}: {error}") from error
+    try:
+        markup = markup_of(tokenizer, tool_parser=tool_parser, reasoning_parser=reasoning_parser)
+    except UnknownParser as error:
+        raise ModelError(f"{source}: {error}.") from error
     # One token through the model: compiles what the first request would wait for, and shows the logits' width.
     logits = model(mx.array([[0]], mx.int32))
     mx.eval(logits)
@@ -68,6 +85,7 @@ def load_model(source: str, name: str) -> LoadedModel:
         end_tokens=end_of_turn_tokens(tokenizer, set(tokenizer.eos_token_ids)),
         defaults=_sampling_defaults(tokenizer.name_or_path),
         fingerprint=_fingerprint(Path(tokenizer.name_or_path)),
+        markup=markup,
     )
 
 

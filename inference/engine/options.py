@@ -46,6 +46,7 @@ BATCH = partial(About, "Batching")
 MODE = partial(About, "Runtime mode")
 CACHE = partial(About, "Prefix cache")
 SAMPLING = partial(About, "Sampling, where a request names nothing (a request wins)")
+MARKUP = partial(About, "Tools and reasoning")
 DIVERGENCE = partial(About, "Batch divergence monitor")
 MEMORY = partial(About, "Memory monitor")
 LIMITS = partial(About, "Limits of a request")
@@ -135,6 +136,16 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         float | None, SAMPLING("the same, for each time they were", -2, 2, unset="0")
     ] = None
 
+    tool_call_parser: Annotated[
+        str, MARKUP("how calls of tools are written; auto tells it from the chat template, none leaves them text")
+    ] = "auto"
+    enable_auto_tool_choice: Annotated[
+        bool, MARKUP("nothing: models may always call tools; taken for the sake of other servers' command lines")
+    ] = False
+    reasoning_parser: Annotated[
+        str, MARKUP("how thoughts are marked; auto tells it from the vocabulary, none leaves them text")
+    ] = "auto"
+
     batch_divergence_monitor: Annotated[bool, DIVERGENCE("compares a probe alone and in a batch, again and again")] = (
         False
     )
@@ -168,6 +179,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     effective_context_tokens: Annotated[
         int | None,
         LIMITS("tokens of prompt and answer together, if fewer than the model's", 1, 100_000_000, unset="the model's"),
+    ] = None
+    max_thinking_tokens: Annotated[
+        int | None,
+        LIMITS("most tokens of a thought whose request names no number; then it is closed", 0, 100_000_000, unset="no"),
     ] = None
     repetition_policy: Annotated[
         Literal["safe", "strict", "off"],

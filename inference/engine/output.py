@@ -5,7 +5,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 
@@ -13,7 +13,9 @@ import zmq
 from msgspec import structs
 
 from inference.engine import protocol
-from inference.engine.sequence import Sequence
+from inference.engine.sampling import TokenLogprobs
+from inference.engine.sequence import Request, Sequence
+from inference.engine.text.speech import Said
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +40,10 @@ class Subscribe:
 
 @dataclass(slots=True)
 class Tokens:
-    """One decode step's tokens."""
+    """One decode step's tokens. logprobs: by place in `rows`, of those that asked."""
 
     rows: list[tuple[Sequence, int]]
+    logprobs: dict[int, TokenLogprobs] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -74,12 +77,19 @@ class Output:
     """Owns the output socket. The other threads put items; a None ends the thread.
 
     interval: tokens per delta of an answer, the first token excepted.  stats: what the heartbeat reports.  gone: called
-    with a client that can't be reached any more.
+    with a client that can't be reached any more.  bytes_of: of a token.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, gone: Callable[[bytes], None], interval: int = 1
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        *,
+        gone: Callable[[bytes], None],
+        bytes_of: Callable[[int], bytes],
+        interval: int = 1,
     ) -> None:
+        self._bytes_of = bytes_of
         self._interval = interval
         self.items: SimpleQueue[Item] = SimpleQueue()
         self.stats: Callable[[], protocol.Stats] | None = None
@@ -130,16 +140,18 @@ class Output:
 
     def _handle(self, item: Item) -> None:
         match item:
-            case Tokens(rows):
-                for sequence, token in rows:
-                    self._token(sequence, token)
+            case Tokens(rows, logprobs):
+                for place, (sequence, token) in enumerate(rows):
+                    self._token(sequence, token, logprobs.get(place))
             case End(sequence, reason, counted):
                 self._end(sequence, reason, counted)
             case Failure(sequence, code, message):
-                if not sequence.closed:
-                    self._speak(sequence)
-                    failed = protocol.Failed(sequence.id, code, message, tally=self._close(sequence))
-                    self._say(sequence.client, failed)
+                request = sequence.request
+                if not request.closed:
+                    for each in request.sequences:
+                        self._speak(each)
+                        each.closed = True
+                    self._say(request.client, protocol.Failed(request.id, code, message, tally=self._close(request)))
             case Say(client, event):
                 self._say(client, event)
             case Subscribe(client):
@@ -148,63 +160,101 @@ class Output:
                 known = {id: self._tallies[id] for id in ids if id in self._tallies}
                 self._say(client, protocol.Reconciled(known))
 
-    def _token(self, sequence: Sequence, token: int) -> None:
+    def _token(self, sequence: Sequence, token: int, logprobs: TokenLogprobs | None) -> None:
         if sequence.closed:
             return
-        if not sequence.announced:
-            self._announce(sequence)
+        self._announce(sequence)
         sequence.counted += 1
-        sequence.unsaid += sequence.stops.push(sequence.detokenizer.step(token))
         sequence.unsaid_tokens += 1
+        thinking = sequence.speech.thinking
+        self._hear(sequence, sequence.speech.push(token))
+        sequence.thought += thinking or sequence.speech.thinking
+        if logprobs is not None:
+            sequence.unsaid_logprobs.append(self._told(token, logprobs))
         loop = sequence.loops.push(token) if sequence.loops is not None else None
-        if sequence.stops.matched is None and loop is None:
+        stopped = sequence.speech.matched is not None
+        if not stopped and loop is None:
             if sequence.unsaid_tokens >= self._interval or sequence.counted == 1:
                 self._speak(sequence)
             return
         # The step thread sees the flag when it commits its next step; until then its tokens are dropped here.
         sequence.ended = True
-        if sequence.stops.matched is None:
-            sequence.unsaid += sequence.stops.push(sequence.detokenizer.flush()) + sequence.stops.flush()
-        self._speak(sequence)
-        self._finish(sequence, "stop", None if sequence.stops.matched is not None else loop)
+        if not stopped:
+            self._hear(sequence, sequence.speech.flush())
+        self._finish(sequence, "stop", None if stopped else loop)
+
+    def _told(self, token: int, logprobs: TokenLogprobs) -> protocol.TokenLogprob:
+        top = [protocol.TopLogprob(self._bytes_of(each), value) for each, value in logprobs.top]
+        return protocol.TokenLogprob(self._bytes_of(token), logprobs.chosen, top)
+
+    def _hear(self, sequence: Sequence, said: Said) -> None:
+        sequence.unsaid += said.text
+        sequence.unsaid_reasoning += said.reasoning
+        sequence.unsaid_calls += said.calls
 
     def _speak(self, sequence: Sequence) -> None:
         """Sends what it has said since the last time."""
-        if sequence.unsaid or sequence.unsaid_tokens:
-            self._say(sequence.client, protocol.Delta(sequence.id, sequence.unsaid, sequence.unsaid_tokens))
-            sequence.unsaid, sequence.unsaid_tokens = "", 0
+        if not (sequence.unsaid_tokens or sequence.unsaid or sequence.unsaid_reasoning or sequence.unsaid_calls):
+            return
+        delta = protocol.Delta(
+            sequence.request.id,
+            sequence.unsaid,
+            sequence.unsaid_tokens,
+            choice=sequence.index,
+            reasoning=sequence.unsaid_reasoning,
+            calls=sequence.unsaid_calls,
+            logprobs=sequence.unsaid_logprobs,
+        )
+        self._say(sequence.client, delta)
+        sequence.unsaid, sequence.unsaid_reasoning, sequence.unsaid_tokens = "", "", 0
+        sequence.unsaid_calls, sequence.unsaid_logprobs = [], []
 
     def _end(self, sequence: Sequence, reason: protocol.FinishReason, counted: int) -> None:
         if sequence.closed:
             return
-        if counted and not sequence.announced:
+        if counted:
             self._announce(sequence)
         sequence.counted += counted
-        sequence.unsaid += sequence.stops.push(sequence.detokenizer.flush()) + sequence.stops.flush()
         sequence.unsaid_tokens += counted
-        self._speak(sequence)
-        self._finish(sequence, "stop" if sequence.stops.matched is not None else reason)
+        self._hear(sequence, sequence.speech.flush(whole=reason == "stop"))
+        self._finish(sequence, "stop" if sequence.speech.matched is not None else reason)
 
     def _announce(self, sequence: Sequence) -> None:
-        sequence.announced = True
+        """Its first token has come."""
+        if sequence.first_token is not None:
+            return
         sequence.first_token = perf_counter()
+        if sequence.echo:
+            sequence.unsaid = sequence.echo
+        request = sequence.request
+        if request.announced:
+            return
+        request.announced = True
         started = sequence.started or sequence.first_token
         event = protocol.FirstToken(
-            sequence.id,
+            request.id,
             queue_ms=(started - sequence.received) * 1e3,
             engine_ms=(sequence.first_token - sequence.received) * 1e3,
         )
-        self._say(sequence.client, event)
+        self._say(request.client, event)
 
     def _finish(self, sequence: Sequence, reason: protocol.FinishReason, repetition: str | None = None) -> None:
-        event = protocol.Finished(
-            sequence.id, reason, self._close(sequence), sequence.stops.matched, repetition=repetition
-        )
-        self._say(sequence.client, event)
-
-    def _close(self, sequence: Sequence) -> protocol.Tally:
+        self._speak(sequence)
         sequence.closed = True
-        tally = self._tallies[sequence.id] = sequence.tally()
+        if reason == "stop" and sequence.speech.called and sequence.speech.matched is None:
+            reason = "tool_calls"
+        request = sequence.request
+        ended = protocol.Ended(request.id, sequence.index, reason, sequence.speech.matched, repetition)
+        self._say(request.client, ended)
+        if all(each.closed for each in request.sequences):
+            first = reason if request.reason is None else request.reason
+            self._say(request.client, protocol.Finished(request.id, first, self._close(request)))
+        elif sequence.index == 0:
+            request.reason = reason
+
+    def _close(self, request: Request) -> protocol.Tally:
+        request.closed = True
+        tally = self._tallies[request.id] = request.tally()
         self._charged_prompt += tally.prompt_tokens
         self._charged_completion += tally.completion_tokens
         if len(self._tallies) > REMEMBERED_TALLIES:

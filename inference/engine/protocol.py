@@ -4,7 +4,9 @@ An engine binds two ROUTER sockets, `intake` and `output`; a client connects a D
 On `intake` a client sends one request struct per message; on `output` the engine answers with lists of events,
 one list per client and flush, in the order in which they happened. A request's events are
 
-    Accepted, FirstToken, Delta*, then exactly one of Finished | Failed     (or Failed alone)
+    Accepted, FirstToken, (Delta | Ended)*, then exactly one of Finished | Failed     (or Failed alone)
+
+with one Ended for each answer before a Finished.
 """
 
 from typing import Any, Literal
@@ -40,18 +42,37 @@ class Hello(msgspec.Struct, tag=True):
     """A client that wants `Ready` now and `Stats` from now on."""
 
 
+class Format(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The form that an answer must have."""
+
+    kind: Literal["json_object", "json_schema", "regex", "grammar"]
+    text: str = ""
+    """The schema as JSON, the regular expression, or the grammar in llguidance's dialect of Lark."""
+
+
 class Generate(msgspec.Struct, tag=True, omit_defaults=True):
-    """One request. Exactly one of `messages`, `text` and `tokens` is set."""
+    """One request: a conversation or plain prompts, and what is to be done with them."""
 
     id: str
     messages: list[dict[str, Any]] | None = None
     """A conversation for the model's chat template."""
-    text: str | None = None
-    """A plain prompt, tokenised as it is."""
-    tokens: list[int] | None = None
-    """A prompt as token ids."""
+    prompts: list[str | list[int]] = []
+    """Plain prompts, as text or as token ids; each gets answers of its own."""
+    n: int = 1
+    """Answers to each prompt. Those to the first have the numbers 0 to n - 1, and so on."""
+    echo: bool = False
+    """An answer begins with its plain prompt."""
     template: dict[str, Any] = {}
     """Extra arguments of the chat template, such as `enable_thinking`."""
+    tools: list[dict[str, Any]] = []
+    """What a conversation's answer may call, as OpenAI writes it."""
+    tool_choice: Literal["none", "auto", "required"] = "auto"
+    tool_name: str | None = None
+    """The only tool that may be called, where one is required."""
+    parallel_tool_calls: bool = True
+    format: Format | None = None
+    max_thinking_tokens: int | None = None
+    """After so many the thought is closed, and the answer begins."""
     sampling: Sampling = Sampling()
     omitted: list[str] = []
     """Fields of `sampling` that the client left out: where the model has defaults of its own, they take the place."""
@@ -116,15 +137,54 @@ class FirstToken(msgspec.Struct, tag=True):
     """From the engine's receipt to the first token."""
 
 
-class Delta(msgspec.Struct, tag=True):
-    """More of the answer. `tokens` counts what was generated since the last delta, text held back included."""
+class TopLogprob(msgspec.Struct, array_like=True):
+    raw: bytes
+    """The token's bytes: of UTF-8 text, or of a part of a character."""
+    logprob: float
+
+
+class TokenLogprob(msgspec.Struct, array_like=True):
+    """One token, its natural logarithm of probability, and the likeliest tokens in its place, likeliest first."""
+
+    raw: bytes
+    logprob: float | None
+    """None: nothing comes before a prompt's first token."""
+    top: list[TopLogprob] = []
+
+
+class CallDelta(msgspec.Struct, array_like=True):
+    """More of a tool call: the first of each has id and name, the others more of its arguments, which are JSON."""
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+class Delta(msgspec.Struct, tag=True, omit_defaults=True):
+    """More of an answer. `tokens` counts what was generated since the last delta, text held back included."""
 
     id: str
-    text: str
-    tokens: int
+    text: str = ""
+    tokens: int = 0
+    choice: int = 0
+    reasoning: str = ""
+    calls: list[CallDelta] = []
+    logprobs: list[TokenLogprob] = []
 
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+
+
+class Ended(msgspec.Struct, tag=True, omit_defaults=True):
+    """One of a request's answers is complete."""
+
+    id: str
+    choice: int
+    reason: FinishReason
+    stop_sequence: str | None = None
+    repetition: str | None = None
+    """Why the repetition detector ended it: "single_token_run" or "pattern_loop_len_N"."""
 
 
 class Tally(msgspec.Struct):
@@ -133,6 +193,8 @@ class Tally(msgspec.Struct):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Those of the completion's tokens that were thoughts."""
     queue_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
@@ -141,15 +203,16 @@ class Tally(msgspec.Struct):
 
 
 class Finished(msgspec.Struct, tag=True):
+    """All answers are complete, or the request was cancelled. reason: the first answer's."""
+
     id: str
     reason: FinishReason
     tally: Tally
-    stop_sequence: str | None = None
-    repetition: str | None = None
-    """Why the repetition detector ended it: "single_token_run" or "pattern_loop_len_N"."""
 
 
-FailureCode = Literal["invalid_prompt", "context_length_exceeded", "server_is_overloaded", "timeout", "engine_error"]
+FailureCode = Literal[
+    "invalid_prompt", "invalid_format", "context_length_exceeded", "server_is_overloaded", "timeout", "engine_error"
+]
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -203,7 +266,7 @@ class Stats(msgspec.Struct, tag=True):
 
 
 ClientMessage = Hello | Generate | Cancel | Reconcile
-Event = Ready | Accepted | FirstToken | Delta | Finished | Failed | Reconciled | Stats
+Event = Ready | Accepted | FirstToken | Delta | Ended | Finished | Failed | Reconciled | Stats
 
 LOAD_FAILED = 3
 """An engine's exit code: the model can't be loaded, and trying again at once won't help."""

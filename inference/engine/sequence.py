@@ -4,24 +4,71 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from inference.engine.guidance.guide import Guide
 from inference.engine.monitors.repetition import RepetitionDetector
-from inference.engine.protocol import Sampling, Tally
-from inference.engine.text.detokenizer import Detokenizer
-from inference.engine.text.stops import StopMatcher
+from inference.engine.protocol import CallDelta, FinishReason, Sampling, Tally, TokenLogprob
+from inference.engine.text.speech import Speech
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What a client asked for: one or several answers. All but what intake fills in is the output thread's."""
+
+    id: str
+    client: bytes
+    sequences: list["Sequence"] = field(default_factory=list)
+    """One for each answer, in their order."""
+    n: int = 1
+    """Answers to each prompt."""
+    failed: bool = False
+    """Set by the step thread: one answer has failed."""
+    announced: bool = False
+    reason: FinishReason | None = None
+    """How its first answer ended."""
+    closed: bool = False
+    """Its last event is sent."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of each prompt, once."""
+        return sum(len(sequence.prompt) for sequence in self.sequences[:: self.n])
+
+    def tally(self) -> Tally:
+        """Of all answers: tokens add up, times are those from the first to the last."""
+        now = perf_counter()
+        each = self.sequences
+        received = min(sequence.received for sequence in each)
+        started = min((s.started for s in each if s.started is not None), default=now)
+        first = min((s.first_token for s in each if s.first_token is not None), default=now)
+        return Tally(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=sum(sequence.cached for sequence in each[:: self.n]),
+            completion_tokens=sum(sequence.counted for sequence in each),
+            reasoning_tokens=sum(sequence.thought for sequence in each),
+            queue_ms=(started - received) * 1e3,
+            prefill_ms=max(0.0, first - started) * 1e3,
+            decode_ms=(now - max(first, started)) * 1e3,
+            engine_seconds=sum(sequence.engine_seconds for sequence in each),
+        )
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """One request. Three threads meet here, each with fields of its own: intake fills in the request, the step
+    """One answer. Three threads meet here, each with fields of its own: intake fills in the request, the step
     thread the progress, the output thread the text. `ended` is the one flag that two of them set."""
 
-    id: str
-    client: bytes
+    request: Request
+    index: int
+    """Among the request's answers."""
+    id: str = field(init=False)
     prompt: list[int]
     sampling: Sampling
     max_tokens: int
-    detokenizer: Detokenizer
-    stops: StopMatcher
+    speech: Speech
+    guide: Guide | None = None
+    """What it may say: the step thread's, once it is submitted."""
+    echo: str = ""
+    """Text to say before the answer."""
     user: str = ""
     weight: float = 1.0
     """The user's share against others'."""
@@ -57,13 +104,24 @@ class Sequence:
     # The output thread's.
     loops: RepetitionDetector | None = None
     unsaid: str = ""
-    """Text that is not sent yet, and how many tokens it stands for."""
+    """What is not sent yet: text, thoughts, calls, logprobs, and how many tokens that stands for."""
+    unsaid_reasoning: str = ""
+    unsaid_calls: list[CallDelta] = field(default_factory=list)
+    unsaid_logprobs: list[TokenLogprob] = field(default_factory=list)
     unsaid_tokens: int = 0
     counted: int = 0
     """Tokens of the answer that its user is charged for."""
-    announced: bool = False
+    thought: int = 0
+    """Those of them that were thoughts."""
     closed: bool = False
-    """Its last event is sent."""
+    """All is said."""
+
+    def __post_init__(self) -> None:
+        self.id = self.request.id if not self.index else f"{self.request.id}#{self.index}"
+
+    @property
+    def client(self) -> bytes:
+        return self.request.client
 
     @property
     def generated(self) -> int:
@@ -88,17 +146,3 @@ class Sequence:
         if end <= split:
             return self.prompt[start:end]
         return self.prompt[start:split] + self.output[max(0, start - split) : end - split]
-
-    def tally(self) -> Tally:
-        now = perf_counter()
-        started = self.started or now
-        first = self.first_token or now
-        return Tally(
-            prompt_tokens=len(self.prompt),
-            cached_tokens=self.cached,
-            completion_tokens=self.counted,
-            queue_ms=(started - self.received) * 1e3,
-            prefill_ms=(first - started) * 1e3,
-            decode_ms=(now - first) * 1e3,
-            engine_seconds=self.engine_seconds,
-        )

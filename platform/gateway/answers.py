@@ -6,7 +6,8 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from inference.engine.protocol import Finished, Tally
+from gateway.assembled import Answer
+from inference.engine.protocol import Delta, Ended, Finished, Tally
 
 encode = msgspec.json.Encoder().encode
 
@@ -23,19 +24,25 @@ class Stamp:
     system_fingerprint: str
 
 
-class Answers(Protocol):
-    """How a dialect words one request's answer: whole, or as the events of a stream, each ready to be sent."""
+class Wording(Protocol):
+    """How a dialect words what one request is answered: whole, or as the events of a stream, each ready to be sent."""
 
-    def whole(self, text: str, end: Finished) -> bytes: ...
+    def whole(self, answers: list[Answer], end: Finished) -> bytes: ...
 
     def opening(self) -> bytes:
         """What a stream begins with, if anything."""
         ...
 
-    def piece(self, text: str) -> bytes: ...
+    def piece(self, delta: Delta) -> bytes:
+        """More of one of the answers."""
+        ...
+
+    def ended(self, end: Ended) -> bytes:
+        """One of the answers is complete."""
+        ...
 
     def closing(self, end: Finished) -> bytes:
-        """All that comes after the last piece."""
+        """All that comes after the last answer's end."""
         ...
 
 
@@ -51,9 +58,9 @@ class Ending(Struct, kw_only=True):
 C = TypeVar("C", bound=Ending)
 
 
-def ended(choice: C, end: Finished) -> C:
+def explained(choice: C, end: Ended | None) -> C:
     """The same choice, with its ending explained."""
-    if end.repetition is not None:
+    if end is not None and end.repetition is not None:
         choice.stop_reason, choice.stop_reason_detail = "repetition_detected", end.repetition
     return choice
 
@@ -64,7 +71,6 @@ class PromptTokensDetails(Struct):
 
 class CompletionTokensDetails(Struct):
     reasoning_tokens: int = 0
-    """No reasoning parser splits any off yet: all of them count as text."""
 
 
 class Usage(Struct):
@@ -81,5 +87,5 @@ def usage_of(tally: Tally) -> Usage:
         completion_tokens=tally.completion_tokens,
         total_tokens=tally.prompt_tokens + tally.completion_tokens,
         prompt_tokens_details=PromptTokensDetails(tally.cached_tokens),
-        completion_tokens_details=CompletionTokensDetails(),
+        completion_tokens_details=CompletionTokensDetails(tally.reasoning_tokens),
     )

@@ -13,6 +13,7 @@ from inference.engine import protocol
 DEFAULT_TEMPERATURE = 1.0
 """OpenAI's: a client that leaves it out expects sampling. (A model's own default comes before it.)"""
 MOST_STOPS = 4
+MOST_ANSWERS = 16
 LARGEST = 2**31 - 1
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
@@ -34,12 +35,16 @@ class Ask:
     """The field that an engine's complaint about the prompt is about."""
     stream: bool
 
+    @property
+    def choices(self) -> int:
+        """Answers that are wanted in all."""
+        return self.prompt.n * max(1, len(self.prompt.prompts))
+
     def estimated_prompt_tokens(self) -> int:
         """Before the engine has counted: four characters a token, and some for the template's frame."""
-        if self.prompt.tokens is not None:
-            return len(self.prompt.tokens)
-        texts = [message["content"] for message in self.prompt.messages or []] + [self.prompt.text or ""]
-        return sum(4 + len(text) // 4 for text in texts)
+        texts = [str(message.get("content") or "") for message in self.prompt.messages or []]
+        prompts = sum(len(each) // 4 + 4 if isinstance(each, str) else len(each) for each in self.prompt.prompts)
+        return prompts + sum(4 + len(text) // 4 for text in texts)
 
     def of(self, *, record_id: str, principal: Principal) -> protocol.Generate:
         """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names; weight
@@ -57,6 +62,7 @@ class GenerationFields(Struct, kw_only=True):
     model: str
     max_tokens: Count | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Meta(ge=-1, le=LARGEST)] | None = None
     """0 and -1: all tokens."""
@@ -74,7 +80,7 @@ class GenerationFields(Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     user: str | None = None
 
-    def sampling(self) -> protocol.Sampling:
+    def sampling(self, *, logprobs: int | None = None) -> protocol.Sampling:
         temperature = DEFAULT_TEMPERATURE if self.temperature is None else self.temperature
         return protocol.Sampling(
             # The smallest nucleus is the likeliest token alone.
@@ -88,6 +94,7 @@ class GenerationFields(Struct, kw_only=True):
             xtc_probability=self.xtc_probability or 0.0,
             xtc_threshold=XTC_THRESHOLD if self.xtc_threshold is None else self.xtc_threshold,
             seed=random.getrandbits(32) if self.seed is None else fold(self.seed),
+            logprobs=logprobs,
             logit_bias={token_id(key): bias for key, bias in (self.logit_bias or {}).items()},
         )
 
@@ -127,8 +134,6 @@ def token_id(key: str) -> int:
 Neutral = dict[str, tuple[Any, ...]]
 
 NOT_YET: Neutral = {
-    "n": (1,),
-    "echo": (False,),
     "include_diagnostics": (False,),
     "diagnostics_level": (),
 }
@@ -137,4 +142,5 @@ NOT_YET: Neutral = {
 VALIDATED_ONLY = {"user", "metadata"}
 """Fields that OpenAI stores for later and that must be well-formed; nothing here reads them."""
 
-ServiceTier = Literal["auto", "default"]
+ServiceTier = Literal["auto", "default", "flex", "priority"]
+"""flex waits behind all others. priority is what keys may be given later; until then it is the default."""

@@ -1,34 +1,23 @@
-"""`POST /v1/chat/completions`: from OpenAI's chat messages to an `Ask`."""
+"""`POST /v1/chat/completions`: from OpenAI's chat to an `Ask`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from django.conf import settings
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from gateway import errors
-from gateway.ask import NOT_YET, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral, ServiceTier
+from gateway.ask import LARGEST, NOT_YET, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral, ServiceTier
 from gateway.body import Fields, decode, refuse_unsupported, without_effect
 from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
+from gateway.formats import ResponseFormat, format_of
+from gateway.messages import Message, ignored_in_messages, template_messages
+from gateway.tools import Functions, NamedChoice, Tools, tool_use
 from inference.engine import protocol
 
-
-class Part(Struct):
-    type: str
-    text: str | None = None
-    refusal: str | None = None
-
-
-class Message(Struct):
-    role: str
-    content: str | list[Part] | None = None
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: list[Any] | None = None
-    function_call: dict[str, Any] | None = None
-    audio: dict[str, Any] | None = None
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
 class ChatRequest(GenerationFields, kw_only=True):
@@ -37,39 +26,33 @@ class ChatRequest(GenerationFields, kw_only=True):
     metadata: Annotated[dict[str, str], Meta(max_length=16)] | None = None
     store: bool | None = None
     service_tier: ServiceTier | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: str | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Functions | None = None
+    function_call: str | NamedChoice | None = None
+    reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
+    max_thinking_tokens: Annotated[int, Meta(ge=0, le=LARGEST)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 UNSUPPORTED: Neutral = {
     **NOT_YET,
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "parallel_tool_calls": (True,),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "reasoning_effort": (),
-    "max_thinking_tokens": (),
-    "chat_template_kwargs": ({},),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
     "video_fps": (),
     "video_max_frames": (),
 }
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-"""The roles of the wire, and what chat templates call them."""
-LATER_ROLES = {"tool", "function"}
-LATER_MESSAGE_FIELDS = ("tool_calls", "function_call", "audio")
-MEDIA_PARTS = {"image_url", "input_audio", "audio_url", "video_url", "file", "image", "video"}
-PART_FIELDS = set(Part.__struct_fields__)
-MESSAGE_FIELDS = set(Message.__struct_fields__)
 KNOWN = {*ChatRequest.__struct_fields__, *UNSUPPORTED} - VALIDATED_ONLY
+RESERVED = {"tools", "messages", "conversation", "tokenize", "add_generation_prompt", "chat_template", "return_dict"}
+"""Arguments of a template that are not the client's to set."""
 
 read_request = msgspec.json.Decoder(ChatRequest)
-read_messages = msgspec.json.Decoder(list[Fields]).decode
 read_object = msgspec.json.Decoder(Fields).decode
 
 
@@ -79,28 +62,42 @@ class ChatCompletions(GenerationEndpoint):
         refuse_unsupported(fields, UNSUPPORTED)
         if request.store:
             raise errors.not_supported("store", "leave it out or send false")
-        if request.enable_thinking:
-            raise errors.not_supported("enable_thinking", "leave it out or send false")
         usage_chunk = request.wants_usage_chunk()
+        use = tool_use(request.tools, request.tool_choice, request.functions, request.function_call)
         context.ignored = ignored(fields)
         ask = Ask(
             endpoint="chat.completions",
             model=request.model,
             prompt=protocol.Generate(
                 id="",
-                messages=[template_message(message, at) for at, message in enumerate(request.messages)],
-                template={} if request.enable_thinking is None else {"enable_thinking": request.enable_thinking},
-                sampling=request.sampling(),
+                messages=template_messages(request.messages),
+                n=request.n or 1,
+                template=template_options(request),
+                tools=use.tools,
+                tool_choice=use.choice,
+                tool_name=use.name,
+                parallel_tool_calls=request.parallel_tool_calls is not False and not use.legacy,
+                format=format_of(request.response_format),
+                max_thinking_tokens=request.max_thinking_tokens,
+                sampling=request.sampling(logprobs=wanted_logprobs(request)),
                 omitted=request.omitted(),
                 max_tokens=max_tokens(request),
                 default_max_tokens=settings.DEFAULT_MAX_TOKENS,
                 stop=request.stops(),
+                priority="batch" if request.service_tier == "flex" else "api",
             ),
             prompt_param="messages",
             stream=bool(request.stream),
         )
-        tier = "default" if request.service_tier else None
-        return ask, lambda stamp: ChatAnswers(stamp, service_tier=tier, usage_chunk=usage_chunk)
+        tier = {None: None, "flex": "flex"}.get(request.service_tier, "default")
+        return ask, lambda stamp: ChatAnswers(
+            stamp,
+            choices=ask.choices,
+            service_tier=tier,
+            usage_chunk=usage_chunk,
+            logprobs=bool(request.logprobs),
+            legacy_calls=use.legacy,
+        )
 
 
 def max_tokens(request: ChatRequest) -> int | None:
@@ -112,43 +109,32 @@ def max_tokens(request: ChatRequest) -> int | None:
     return old if new is None else new
 
 
-def template_message(message: Message, at: int) -> dict[str, Any]:
-    """A message as chat templates expect it. Raises ApiError where it holds what we can't pass on."""
-    where = f"messages[{at}]"
-    if message.role in LATER_ROLES:
-        raise errors.not_supported(f"{where}.role", f"messages of the role `{message.role}` can't be answered")
-    if message.role not in ROLES:
-        raise errors.invalid(f"`{where}.role` must be one of {', '.join(ROLES)}.", param=f"{where}.role")
-    for name in LATER_MESSAGE_FIELDS:
-        if getattr(message, name):
-            raise errors.not_supported(f"{where}.{name}", "leave it out")
-    rendered = {"role": ROLES[message.role], "content": content_of(message, f"{where}.content")}
-    if message.name is not None:
-        rendered["name"] = message.name
-    return rendered
+def wanted_logprobs(request: ChatRequest) -> int | None:
+    """How many of the likeliest tokens are wanted beside each; None: not even its own probability."""
+    if request.top_logprobs and not request.logprobs:
+        raise errors.invalid("`top_logprobs` needs `logprobs: true`.", param="top_logprobs")
+    return (request.top_logprobs or 0) if request.logprobs else None
 
 
-def content_of(message: Message, where: str) -> str:
-    match message.content:
-        case str() as text:
-            return text
-        case None if message.role == "assistant" and message.refusal is not None:
-            return message.refusal
-        case None:
-            raise errors.invalid(f"`{where}` must be a string or a list of text parts, not null.", param=where)
-        case parts:
-            return "".join(text_of(part, f"{where}[{at}]") for at, part in enumerate(parts))
+def template_options(request: ChatRequest) -> dict[str, Any]:
+    """What the chat template is told beside the messages. The more particular wins: `chat_template_kwargs`, then
+    `enable_thinking`, then `reasoning_effort`."""
+    options = thinking_options(request.reasoning_effort)
+    if request.enable_thinking is not None:
+        options["enable_thinking"] = request.enable_thinking
+    extra = request.chat_template_kwargs or {}
+    if taken := next((name for name in extra if name in RESERVED), None):
+        raise errors.invalid(
+            f"`chat_template_kwargs.{taken}` can't be set; the request's own fields say it.",
+            param=f"chat_template_kwargs.{taken}",
+        )
+    return {**options, **extra}
 
 
-def text_of(part: Part, where: str) -> str:
-    if part.type in MEDIA_PARTS:
-        raise errors.not_supported(where, f"parts of type `{part.type}` can't be read; send text")
-    if part.type not in ("text", "refusal"):
-        raise errors.invalid(f"`{where}.type` must be `text`.", param=f"{where}.type")
-    text = part.text if part.type == "text" else part.refusal
-    if text is None:
-        raise errors.invalid(f"`{where}.{part.type}` is required.", param=f"{where}.{part.type}")
-    return text
+def thinking_options(effort: str | None) -> dict[str, Any]:
+    if effort is None:
+        return {}
+    return {"enable_thinking": effort != "none", **({} if effort == "none" else {"reasoning_effort": effort})}
 
 
 def ignored(fields: Fields) -> list[str]:
@@ -157,6 +143,4 @@ def ignored(fields: Fields) -> list[str]:
     options = fields.get("stream_options")
     if options is not None and bytes(options) != b"null":
         names += without_effect(read_object(options), {"include_usage"}, within="stream_options")
-    for message in read_messages(fields["messages"]):
-        names += without_effect(message, MESSAGE_FIELDS, within="messages")
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys([*names, *ignored_in_messages(fields["messages"])]))

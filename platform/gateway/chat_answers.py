@@ -3,22 +3,40 @@
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway import sse
-from gateway.answers import Ending, Stamp, Usage, encode, ended, usage_of
-from inference.engine.protocol import Finished, FinishReason
+from gateway.answers import Ending, Stamp, Usage, encode, explained, usage_of
+from gateway.assembled import Answer, Call
+from gateway.logprobs import ChatLogprobs, chat_logprobs
+from inference.engine import protocol
+from inference.engine.protocol import CallDelta, Ended, Finished
+
+
+class Function(Struct):
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ToolCall(Struct, kw_only=True):
+    id: str
+    type: str = "function"
+    function: Function
 
 
 class Message(Struct, kw_only=True):
     role: str = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
     annotations: list[None] = []
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: Function | UnsetType = UNSET
 
 
 class Choice(Ending, kw_only=True):
-    index: int = 0
+    index: int
     message: Message
-    logprobs: None = None
-    finish_reason: FinishReason
+    logprobs: ChatLogprobs | None = None
+    finish_reason: str
 
 
 class Completion(Struct, kw_only=True):
@@ -32,17 +50,28 @@ class Completion(Struct, kw_only=True):
     system_fingerprint: str
 
 
+class ToolCallDelta(Struct, kw_only=True):
+    index: int
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    function: Function
+
+
 class Delta(Struct):
     role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
     refusal: UnsetType | None = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: Function | UnsetType = UNSET
 
 
 class ChunkChoice(Ending, kw_only=True):
     index: int = 0
     delta: Delta
-    logprobs: None = None
-    finish_reason: FinishReason | None = None
+    logprobs: ChatLogprobs | None = None
+    finish_reason: str | None = None
 
 
 class Chunk(Struct, kw_only=True):
@@ -57,40 +86,96 @@ class Chunk(Struct, kw_only=True):
 
 
 class ChatAnswers:
-    def __init__(self, stamp: Stamp, *, service_tier: str | None, usage_chunk: bool) -> None:
+    """legacy_calls: calls go back as `function_call`."""
+
+    def __init__(
+        self,
+        stamp: Stamp,
+        *,
+        choices: int,
+        service_tier: str | None,
+        usage_chunk: bool,
+        logprobs: bool = False,
+        legacy_calls: bool = False,
+    ) -> None:
         self._id = f"chatcmpl-{stamp.key}"
         self._stamp = stamp
+        self._choices = choices
         self._tier: str | UnsetType = UNSET if service_tier is None else service_tier
         self._usage_chunk = usage_chunk
+        self._logprobs = logprobs
+        self._legacy = legacy_calls
         # Of the many pieces of a stream only the content differs: one object serves them all.
         self._content = Delta(content="")
-        self._piece = self._chunk([ChunkChoice(delta=self._content)])
+        self._choice = ChunkChoice(delta=self._content)
+        self._piece = self._chunk([self._choice])
 
-    def whole(self, text: str, end: Finished) -> bytes:
+    def whole(self, answers: list[Answer], end: Finished) -> bytes:
         return encode(
             Completion(
                 id=self._id,
                 created=self._stamp.created,
                 model=self._stamp.model,
                 system_fingerprint=self._stamp.system_fingerprint,
-                choices=[ended(Choice(message=Message(content=text), finish_reason=end.reason), end)],
+                choices=[
+                    explained(
+                        Choice(
+                            index=index,
+                            message=self._message(answer),
+                            logprobs=chat_logprobs(answer.logprobs) if self._logprobs else None,
+                            finish_reason=self._reason(answer.reason),
+                        ),
+                        answer.end,
+                    )
+                    for index, answer in enumerate(answers)
+                ],
                 usage=usage_of(end.tally),
                 service_tier=self._tier,
             )
         )
 
     def opening(self) -> bytes:
-        return self._event([ChunkChoice(delta=Delta(role="assistant", content="", refusal=None))])
+        return b"".join(
+            self._event([ChunkChoice(index=index, delta=Delta(role="assistant", content="", refusal=None))])
+            for index in range(self._choices)
+        )
 
-    def piece(self, text: str) -> bytes:
-        self._content.content = text
-        return sse.event(encode(self._piece))
+    def piece(self, delta: protocol.Delta) -> bytes:
+        if not (delta.reasoning or delta.calls or delta.logprobs):
+            self._content.content = delta.text
+            self._choice.index = delta.choice
+            return sse.event(encode(self._piece)) if delta.text else b""
+        said = Delta(
+            reasoning_content=delta.reasoning or UNSET, reasoning=delta.reasoning or UNSET, content=delta.text or UNSET
+        )
+        if delta.calls and self._legacy:
+            first = next((call.name for call in delta.calls if call.name), None)
+            said.function_call = Function(first or UNSET, "".join(call.arguments for call in delta.calls))
+        elif delta.calls:
+            said.tool_calls = [_delta_of(call) for call in delta.calls]
+        logprobs = chat_logprobs(delta.logprobs) if self._logprobs else None
+        return self._event([ChunkChoice(index=delta.choice, delta=said, logprobs=logprobs)])
+
+    def ended(self, end: Ended) -> bytes:
+        choice = ChunkChoice(index=end.choice, delta=Delta(), finish_reason=self._reason(end.reason))
+        return self._event([explained(choice, end)])
 
     def closing(self, end: Finished) -> bytes:
-        events = self._event([ended(ChunkChoice(delta=Delta(), finish_reason=end.reason), end)])
-        if self._usage_chunk:
-            events += self._event([], usage_of(end.tally))
+        events = self._event([], usage_of(end.tally)) if self._usage_chunk else b""
         return events + sse.DONE
+
+    def _reason(self, reason: str) -> str:
+        return "function_call" if self._legacy and reason == "tool_calls" else reason
+
+    def _message(self, answer: Answer) -> Message:
+        message = Message(content=answer.text if answer.text or not answer.calls else None)
+        if answer.reasoning:
+            message.reasoning_content = message.reasoning = answer.reasoning
+        if answer.calls and self._legacy:
+            message.function_call = Function(answer.calls[0].name, answer.calls[0].arguments)
+        elif answer.calls:
+            message.tool_calls = [_call_of(call) for call in answer.calls]
+        return message
 
     def _event(self, choices: list[ChunkChoice], usage: Usage | UnsetType = UNSET) -> bytes:
         return sse.event(encode(self._chunk(choices, usage)))
@@ -105,3 +190,15 @@ class ChatAnswers:
             service_tier=self._tier,
             usage=usage,
         )
+
+
+def _call_of(call: Call) -> ToolCall:
+    return ToolCall(id=call.id, function=Function(call.name, call.arguments))
+
+
+def _delta_of(call: CallDelta) -> ToolCallDelta:
+    if call.name is None:
+        return ToolCallDelta(index=call.index, function=Function(arguments=call.arguments))
+    return ToolCallDelta(
+        index=call.index, id=call.id or "", type="function", function=Function(call.name, call.arguments)
+    )

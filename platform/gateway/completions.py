@@ -1,29 +1,34 @@
 """`POST /v1/completions`: OpenAI's plain completions, prompt and answer."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from django.conf import settings
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors, sse
-from gateway.answers import Ending, Stamp, Usage, encode, ended, usage_of
+from gateway.answers import Ending, Stamp, Usage, encode, explained, usage_of
 from gateway.ask import LARGEST, NOT_YET, VALIDATED_ONLY, Ask, GenerationFields, Neutral
+from gateway.assembled import Answer
 from gateway.body import decode, refuse_unsupported, without_effect
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
+from gateway.logprobs import CompletionLogprobs, completion_logprobs
 from inference.engine import protocol
-from inference.engine.protocol import Finished, FinishReason
+from inference.engine.protocol import Delta, Ended, Finished
+
+MOST_PROMPTS = 128
 
 
 class CompletionRequest(GenerationFields, kw_only=True):
     prompt: str | list[Any]
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
 UNSUPPORTED: Neutral = {
     **NOT_YET,
     "best_of": (1,),
-    "logprobs": (),
     "suffix": ("",),
 }
 KNOWN = {*CompletionRequest.__struct_fields__, *UNSUPPORTED} - VALIDATED_ONLY
@@ -37,15 +42,17 @@ class Completions(GenerationEndpoint):
         refuse_unsupported(fields, UNSUPPORTED)
         usage_chunk = request.wants_usage_chunk()
         context.ignored = without_effect(fields, KNOWN)
-        text, tokens = one_prompt(request.prompt)
+        if request.echo and request.logprobs is not None:
+            raise errors.not_supported("echo", "leave it out, or `logprobs`: those of a prompt can't be told")
         ask = Ask(
             endpoint="completions",
             model=request.model,
             prompt=protocol.Generate(
                 id="",
-                text=text,
-                tokens=tokens,
-                sampling=request.sampling(),
+                prompts=prompts(request.prompt),
+                n=request.n or 1,
+                echo=bool(request.echo),
+                sampling=request.sampling(logprobs=request.logprobs),
                 omitted=request.omitted(),
                 max_tokens=request.max_tokens,
                 default_max_tokens=settings.DEFAULT_MAX_TOKENS,
@@ -54,22 +61,31 @@ class Completions(GenerationEndpoint):
             prompt_param="prompt",
             stream=bool(request.stream),
         )
-        return ask, lambda stamp: CompletionAnswers(stamp, usage_chunk=usage_chunk)
+        return ask, lambda stamp: CompletionAnswers(
+            stamp, usage_chunk=usage_chunk, logprobs=request.logprobs is not None
+        )
 
 
-def one_prompt(prompt: str | list[Any]) -> tuple[str | None, list[int] | None]:
-    """(text, None) or (None, token ids)."""
+def prompts(prompt: str | list[Any]) -> list[str | list[int]]:
+    """One or several, as text or as token ids."""
     match prompt:
         case str():
-            return prompt, None
-        case [str() as text]:
-            return text, None
-        case [list() as tokens]:
-            return None, token_ids(tokens, "prompt[0]")
+            return [prompt]
         case [str() | list(), *_]:
-            raise errors.not_supported("prompt", "send several prompts as several requests")
+            if len(prompt) > MOST_PROMPTS:
+                raise errors.invalid(f"`prompt`: at most {MOST_PROMPTS} prompts in one request.", param="prompt")
+            return [_one(each, f"prompt[{at}]") for at, each in enumerate(prompt)]
         case tokens:
-            return None, token_ids(tokens, "prompt")
+            return [token_ids(tokens, "prompt")]
+
+
+def _one(prompt: Any, where: str) -> str | list[int]:
+    match prompt:
+        case str():
+            return prompt
+        case list():
+            return token_ids(prompt, where)
+    raise errors.invalid(f"`{where}` must be a string or a list of token ids.", param=where)
 
 
 def token_ids(tokens: list[Any], where: str) -> list[int]:
@@ -83,10 +99,10 @@ def token_ids(tokens: list[Any], where: str) -> list[int]:
 
 
 class Choice(Ending, kw_only=True):
-    index: int = 0
+    index: int
     text: str
-    logprobs: None = None
-    finish_reason: FinishReason | None = None
+    logprobs: CompletionLogprobs | None = None
+    finish_reason: str | None = None
 
 
 class Completion(Struct, kw_only=True):
@@ -102,25 +118,46 @@ class Completion(Struct, kw_only=True):
 
 
 class CompletionAnswers:
-    def __init__(self, stamp: Stamp, *, usage_chunk: bool) -> None:
+    def __init__(self, stamp: Stamp, *, usage_chunk: bool, logprobs: bool) -> None:
         self._stamp = stamp
         self._usage_chunk = usage_chunk
+        self._logprobs = logprobs
+        self._said: dict[int, int] = {}
+        """Characters that each answer's log-probabilities have been told of."""
 
-    def whole(self, text: str, end: Finished) -> bytes:
-        choice = ended(Choice(text=text, finish_reason=end.reason), end)
-        return encode(self._completion([choice], usage_of(end.tally)))
+    def whole(self, answers: list[Answer], end: Finished) -> bytes:
+        choices = [
+            explained(
+                Choice(
+                    index=index,
+                    text=answer.text,
+                    logprobs=completion_logprobs(answer.logprobs) if self._logprobs else None,
+                    finish_reason=answer.reason,
+                ),
+                answer.end,
+            )
+            for index, answer in enumerate(answers)
+        ]
+        return encode(self._completion(choices, usage_of(end.tally)))
 
     def opening(self) -> bytes:
         return b""
 
-    def piece(self, text: str) -> bytes:
-        return sse.event(encode(self._completion([Choice(text=text)])))
+    def piece(self, delta: Delta) -> bytes:
+        logprobs = None
+        if self._logprobs:
+            logprobs = completion_logprobs(delta.logprobs, self._said.get(delta.choice, 0))
+            self._said[delta.choice] = self._said.get(delta.choice, 0) + sum(map(len, logprobs.tokens))
+        elif not delta.text:
+            return b""
+        return sse.event(encode(self._completion([Choice(index=delta.choice, text=delta.text, logprobs=logprobs)])))
+
+    def ended(self, end: Ended) -> bytes:
+        choice = explained(Choice(index=end.choice, text="", finish_reason=end.reason), end)
+        return sse.event(encode(self._completion([choice])))
 
     def closing(self, end: Finished) -> bytes:
-        choice = ended(Choice(text="", finish_reason=end.reason), end)
-        events = sse.event(encode(self._completion([choice])))
-        if self._usage_chunk:
-            events += sse.event(encode(self._completion([], usage_of(end.tally))))
+        events = sse.event(encode(self._completion([], usage_of(end.tally)))) if self._usage_chunk else b""
         return events + sse.DONE
 
     def _completion(self, choices: list[Choice], usage: Usage | UnsetType = UNSET) -> Completion:

@@ -3,9 +3,11 @@
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from gateway.errors import ApiError
 
 SCOPE_KEY = "atelier.request"
 SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
@@ -27,6 +29,10 @@ class RequestContext:
     queue_ms: float = 0.0
     ignored: list[str] = field(default_factory=list)
     """Parameters without effect here."""
+    error_body: Callable[[ApiError], bytes] = lambda error: error.body()
+    """How the endpoint's dialect words an error."""
+    error_event: Callable[[ApiError], bytes] | None = None
+    """The same at the end of a stream; None: as an event of `error_body`."""
     abandoned: Literal["disconnected", "cancelled"] | None = None
     """Why the guard cancelled the application, if it did: the client went away, or the server stops."""
 

@@ -10,13 +10,15 @@ from channels.generic.http import AsyncHttpConsumer
 
 from accounts.authentication import Principal
 from gateway import errors, runtime
-from gateway.answers import Answers, Stamp
+from gateway.answers import Stamp, Wording
 from gateway.ask import Ask
+from gateway.assembled import Answers
 from gateway.context import RequestContext, of
 from gateway.generation import running
 from gateway.sse import EventStream
+from inference.engine.protocol import Delta
 
-Parsed = tuple[Ask, Callable[[Stamp], Answers]]
+Parsed = tuple[Ask, Callable[[Stamp], Wording]]
 
 
 class Endpoint(AsyncHttpConsumer):  # type: ignore[misc]  # channels has no types
@@ -79,37 +81,37 @@ class GenerationEndpoint(KeyedEndpoint):
 
     async def handle(self, body: bytes) -> None:
         context = of(self.scope)
-        ask, answers_to = self.parse(body, context)
+        ask, wording_of = self.parse(body, context)
         if ask.stream:
-            await self._stream(context, ask, answers_to)
+            await self._stream(context, ask, wording_of)
         else:
-            await self._whole(context, ask, answers_to)
+            await self._whole(context, ask, wording_of)
 
-    async def _whole(self, context: RequestContext, ask: Ask, answers_to: Callable[[Stamp], Answers]) -> None:
-        texts: list[str] = []
+    async def _whole(self, context: RequestContext, ask: Ask, wording_of: Callable[[Stamp], Wording]) -> None:
+        answers = Answers(ask.choices)
         async with running(runtime.current(), context, self.principal, ask) as run:
             async for step in run:
-                texts.append(step.text)
+                answers.add(step.events)
                 if step.finished:
-                    text, end = "".join(texts), step.finished
-                    await self.answer(answers_to(run.stamp).whole(text, end))
+                    await self.answer(wording_of(run.stamp).whole(answers.all, step.finished))
 
-    async def _stream(self, context: RequestContext, ask: Ask, answers_to: Callable[[Stamp], Answers]) -> None:
+    async def _stream(self, context: RequestContext, ask: Ask, wording_of: Callable[[Stamp], Wording]) -> None:
         async with (
             EventStream(self.send) as events,
             running(runtime.current(), context, self.principal, ask) as run,
         ):
-            answers = answers_to(run.stamp)
+            wording = wording_of(run.stamp)
+            context.error_event = getattr(wording, "failed", context.error_event)
             opened = False
             async for step in run:
                 if not run.has_first_token and step.finished is None:
                     continue
-                piece = b"" if opened else answers.opening()
+                piece = b"" if opened else wording.opening()
                 opened = True
-                if step.text:
-                    piece += answers.piece(step.text)
+                for event in step.events:
+                    piece += wording.piece(event) if isinstance(event, Delta) else wording.ended(event)
                 if step.finished:
-                    piece += answers.closing(step.finished)
+                    piece += wording.closing(step.finished)
                 if piece:
                     await events.write(piece, last=step.finished is not None)
 

@@ -19,7 +19,7 @@ from gateway.context import RequestContext
 from gateway.insist import insist
 from gateway.runtime import Runtime
 from inference.client import EngineDied, EngineUnavailable, Generation
-from inference.engine.protocol import Accepted, Delta, Failed, Finished, FirstToken, Tally
+from inference.engine.protocol import Accepted, Delta, Ended, Failed, Finished, FirstToken, Tally
 from inference.registry import ServedModel
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ DRAIN_SECONDS = 2.0
 class Step:
     """What has come from the engine since the last step."""
 
-    text: str
+    events: list[Delta | Ended]
+    """In their order, an answer's neighbouring deltas joined."""
     finished: Finished | None
 
 
@@ -126,12 +127,14 @@ class Run:
     async def __anext__(self) -> Step:
         """Raises ApiError for a request that the engine failed, EngineDied, and StopAsyncIteration after the end."""
         assert self._generation is not None
-        texts: list[str] = []
+        events: list[Delta | Ended] = []
         for event in await anext(self._generation):
             match event:
                 case Delta():
-                    texts.append(event.text)
+                    append(events, event)
                     self._received.completion_tokens += event.tokens
+                case Ended():
+                    events.append(event)
                 case Accepted():
                     self._received.prompt_tokens = event.prompt_tokens
                 case FirstToken():
@@ -142,8 +145,8 @@ class Run:
                     await self._failed(event)
                 case Finished():
                     await self._finished(event)
-                    return Step("".join(texts), event)
-        return Step("".join(texts), None)
+                    return Step(events, event)
+        return Step(events, None)
 
     @property
     def has_first_token(self) -> bool:
@@ -218,3 +221,19 @@ class Run:
         self._generation.cancel()
         end = await self._generation.drain(DRAIN_SECONDS)
         return None if end is None else end.tally
+
+
+def append(events: list[Delta | Ended], delta: Delta) -> None:
+    """One event for all that a step's deltas of an answer say."""
+    for known in reversed(events):
+        if known.choice != delta.choice:
+            continue
+        if isinstance(known, Ended):
+            break
+        known.text += delta.text
+        known.reasoning += delta.reasoning
+        known.tokens += delta.tokens
+        known.calls = [*known.calls, *delta.calls]
+        known.logprobs = [*known.logprobs, *delta.logprobs]
+        return
+    events.append(delta)

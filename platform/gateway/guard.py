@@ -144,13 +144,19 @@ class Response:
         if self.complete:
             return
         if not self._started:
-            body = error.body()
+            body = self._context.error_body(error)
             headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
             headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
         else:
-            body = sse.error(error) if self._streaming else b""
+            body = self._last_event(error) if self._streaming else b""
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _last_event(self, error: ApiError) -> bytes:
+        """What a broken stream ends with: without it, an end without [DONE] looks like success to the SDKs."""
+        if self._context.error_event is not None:
+            return self._context.error_event(error)
+        return sse.event(self._context.error_body(error))
 
 
 def refusal(scope: Scope, gateway: "runtime.Runtime") -> ApiError | None:

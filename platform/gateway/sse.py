@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
-from gateway.errors import ApiError
-
 HOLD_SECONDS = 10.0
 """How long the status line waits for the first event, so that an early failure is an HTTP error that clients can
 retry; and from then on the pace of the comments that keep the line alive."""
@@ -22,11 +20,6 @@ HEARTBEAT = b": working\n\n"
 def event(data: bytes) -> bytes:
     """One event of one line: JSON has no raw line breaks."""
     return b"data: " + data + b"\n\n"
-
-
-def error(problem: ApiError) -> bytes:
-    """What a broken stream ends with: without it, an end without [DONE] looks like success to the SDKs."""
-    return event(problem.body())
 
 
 class EventStream:

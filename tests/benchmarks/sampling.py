@@ -21,7 +21,7 @@ from inference.engine.sampling import History, Sampler, groups
 from inference.engine.sampling.bisection import draw_by_bisection
 from inference.engine.sampling.draw import uniforms
 from inference.engine.sampling.truncation import Chance, Settings
-from inference.engine.sequence import Sequence
+from inference.engine.sequence import Request, Sequence
 
 ROWS = (1, 32)
 VOCABULARIES = (8192, 151_936)
@@ -54,7 +54,7 @@ def measure(kind: str, rows: int, vocab: int, times: int) -> tuple[float, int]:
     logits = mx.random.normal((rows, vocab), key=mx.random.key(0)) * 3
     mx.eval(logits)
     # The benchmark hands over neither text nor stops: the sampler reads neither.
-    batch = [Sequence(str(i), b"", [1, 2, 3], Sampling(seed=i, **KINDS[kind]), 10, None, None) for i in range(rows)]
+    batch = [Sequence(Request(str(i), b""), 0, [1, 2, 3], Sampling(seed=i, **KINDS[kind]), 10, None) for i in range(rows)]
     sampler, history, again = Sampler(batch, vocab), History(vocab), []
 
     def call() -> None:

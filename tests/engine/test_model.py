@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from inference.engine.intake import Refusal, make_sequence
 from inference.engine.model import FALLBACK_CONTEXT, ModelError, context_length, load_model
+from inference.engine.prepare import Refusal, prepare
 from inference.engine.protocol import Generate, Sampling
 from tests.support.models_made import make_model
 
@@ -61,9 +61,9 @@ def test_recommended_sampling(folder, content, expected):
 def test_a_recommendation_fills_only_what_was_left_out(folder):
     model = recommending(folder, {"do_sample": True, "temperature": 0.6, "top_p": 0.95})
     sampling = Sampling(temperature=1.0, top_p=0.5, seed=3)
-    request = Generate(id="x", text="again", sampling=sampling, omitted=["temperature", "top_k", "min_p"])
-    assert make_sequence(b"", request, model).sampling == Sampling(temperature=0.6, top_p=0.5, seed=3)
-    assert make_sequence(b"", Generate(id="x", text="again", sampling=sampling), model).sampling == sampling
+    request = Generate(id="x", prompts=["again"], sampling=sampling, omitted=["temperature", "top_k", "min_p"])
+    assert prepare(b"", request, model).sequences[0].sampling == Sampling(temperature=0.6, top_p=0.5, seed=3)
+    assert prepare(b"", Generate(id="x", prompts=["again"], sampling=sampling), model).sequences[0].sampling == sampling
 
 
 def test_without_a_chat_template_only_plain_prompts_work(tmp_path):
@@ -78,9 +78,9 @@ def test_without_a_chat_template_only_plain_prompts_work(tmp_path):
             path.write_text(json.dumps(content))
     model = load_model(str(folder), "made")
     assert not model.has_chat_template
-    assert make_sequence(b"", Generate(id="x", text="again"), model).prompt
+    assert prepare(b"", Generate(id="x", prompts=["again"]), model).sequences[0].prompt
     with pytest.raises(Refusal) as caught:
-        make_sequence(b"", Generate(id="x", messages=[{"role": "user", "content": "again"}]), model)
+        prepare(b"", Generate(id="x", messages=[{"role": "user", "content": "again"}]), model)
     assert caught.value.param == "messages" and "completions" in caught.value.message
 
 

@@ -55,6 +55,7 @@ def test_the_flags_are_as_agreed():
         --batch-divergence-monitor --batch-divergence-interval --batch-divergence-threshold
         --batch-divergence-action --memory-warn-threshold --memory-limit-threshold --memory-action
         --memory-monitor-interval --repetition-policy --timeout --effective-context-tokens
+        --max-thinking-tokens --tool-call-parser --enable-auto-tool-choice --reasoning-parser
     """
     assert {field.flag for field in FIELDS.values()} == set(flags.split())
 

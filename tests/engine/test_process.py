@@ -14,7 +14,7 @@ import zmq
 import zmq.asyncio
 
 from inference.client import EngineClient, EngineDied, EngineUnavailable
-from inference.engine.protocol import Accepted, Delta, Failed, Finished, FirstToken, Generate, Sampling
+from inference.engine.protocol import Accepted, Delta, Ended, Failed, Finished, FirstToken, Generate, Sampling
 from inference.supervisor import engine_environment
 from tests.support.models_made import FAMILIES, make_model
 from tests.support.server import ROOT
@@ -70,18 +70,18 @@ async def collect(generation):
 async def ask(client, endpoint, prompt, **request):
     await client.wait_ready(endpoint, 60)
     request.setdefault("max_tokens", 24)
-    return await collect(client.generate(endpoint, Generate(id=uuid.uuid4().hex, text=prompt, **request)))
+    return await collect(client.generate(endpoint, Generate(id=uuid.uuid4().hex, prompts=[prompt], **request)))
 
 
 async def test_events_come_in_order_and_add_up(client, engine):
     _, tokens, events = await ask(client, engine, PROMPTS[0])
     assert [type(event) for event in events[:2]] == [Accepted, FirstToken]
-    assert all(isinstance(event, Delta) for event in events[2:-1])
+    assert all(isinstance(event, Delta) for event in events[2:-2]) and isinstance(events[-2], Ended)
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.tally.completion_tokens == tokens
     assert finished.tally.prompt_tokens == events[0].prompt_tokens
-    assert finished.reason == "length" and tokens == 24
+    assert finished.reason == events[-2].reason == "length" and tokens == 24
     assert finished.tally.engine_seconds > 0
 
 
@@ -122,7 +122,7 @@ async def test_long_prompts_are_prefilled_in_chunks_beside_others(client, engine
 
 async def test_cancelling_stops_within_a_step(client, engine):
     await client.wait_ready(engine, 60)
-    generation = client.generate(engine, Generate(id=uuid.uuid4().hex, text="again", max_tokens=1500))
+    generation = client.generate(engine, Generate(id=uuid.uuid4().hex, prompts=["again"], max_tokens=1500))
     received = 0
     async for events in generation:
         received += sum(event.tokens for event in events if isinstance(event, Delta))
@@ -138,7 +138,7 @@ async def test_cancelling_stops_within_a_step(client, engine):
 async def test_cancelling_a_request_that_still_waits(client, engine):
     await client.wait_ready(engine, 60)
     ids = [uuid.uuid4().hex for _ in range(10)]
-    generations = [client.generate(engine, Generate(id=id, text="again", max_tokens=400)) for id in ids]
+    generations = [client.generate(engine, Generate(id=id, prompts=["again"], max_tokens=400)) for id in ids]
     await asyncio.sleep(0.05)
     for generation in reversed(generations):
         generation.cancel()
@@ -152,7 +152,7 @@ async def test_a_stop_string_cuts_and_is_named(client, engine):
     stop = whole[10:13]
     text, tokens, events = await ask(client, engine, PROMPTS[0], stop=["never said", stop])
     assert text == whole[: whole.index(stop)]
-    assert events[-1].reason == "stop" and events[-1].stop_sequence == stop
+    assert events[-1].reason == "stop" and events[-2].stop_sequence == stop
     assert events[-1].tally.completion_tokens == tokens < 24
 
 
@@ -167,13 +167,13 @@ async def test_an_end_token_ends_the_turn_and_is_counted(client, engine):
 @pytest.mark.parametrize(
     ("request_", "code", "param", "says"),
     [
-        (dict(text="x", max_tokens=5000), "context_length_exceeded", "prompt", "2048"),
-        (dict(text="x " * 5000), "context_length_exceeded", "prompt", "2048"),
+        (dict(prompts=["x"], max_tokens=5000), "context_length_exceeded", "prompt", "2048"),
+        (dict(prompts=["x " * 5000]), "context_length_exceeded", "prompt", "2048"),
         (dict(messages=[{"role": "user", "content": "x " * 5000}]), "context_length_exceeded", "messages", "2048"),
-        (dict(tokens=[]), "invalid_prompt", "prompt", "empty"),
-        (dict(tokens=[3, 99_999]), "invalid_prompt", "prompt", "99999"),
-        (dict(tokens=[-1]), "invalid_prompt", "prompt", "-1"),
-        (dict(text="x", sampling=Sampling(logit_bias={50_000: 1.0})), "invalid_prompt", "logit_bias", "50000"),
+        (dict(prompts=[[]]), "invalid_prompt", "prompt", "empty"),
+        (dict(prompts=[[3, 99_999]]), "invalid_prompt", "prompt", "99999"),
+        (dict(prompts=[[-1]]), "invalid_prompt", "prompt", "-1"),
+        (dict(prompts=["x"], sampling=Sampling(logit_bias={50_000: 1.0})), "invalid_prompt", "logit_bias", "50000"),
     ],
 )  # fmt: skip
 async def test_what_can_not_run_is_refused(client, engine, request_, code, param, says):
@@ -194,12 +194,12 @@ async def test_the_prompt_may_fill_the_context_up_to_the_last_token(client, engi
 
 async def collect_tokens(client, engine, tokens, **request):
     await client.wait_ready(engine, 60)
-    return await collect(client.generate(engine, Generate(id=uuid.uuid4().hex, tokens=tokens, **request)))
+    return await collect(client.generate(engine, Generate(id=uuid.uuid4().hex, prompts=[tokens], **request)))
 
 
 async def test_a_full_queue_refuses_the_next_one(client, engine):
     await client.wait_ready(engine, 60)
-    requests = [Generate(id=uuid.uuid4().hex, text="again", max_tokens=60) for _ in range(40)]
+    requests = [Generate(id=uuid.uuid4().hex, prompts=["again"], max_tokens=60) for _ in range(40)]
     results = await asyncio.gather(*(collect(client.generate(engine, request)) for request in requests))
     refused = [events[-1] for _, _, events in results if isinstance(events[-1], Failed)]
     served = [events[-1] for _, _, events in results if isinstance(events[-1], Finished)]
@@ -209,13 +209,13 @@ async def test_a_full_queue_refuses_the_next_one(client, engine):
 
 async def test_one_id_runs_once(client, engine):
     await client.wait_ready(engine, 60)
-    first = client.generate(engine, Generate(id="twice", text="again", max_tokens=100))
+    first = client.generate(engine, Generate(id="twice", prompts=["again"], max_tokens=100))
     other = EngineClient(f"other-{uuid.uuid4().hex[:8]}")
     try:
         await other.wait_ready(engine, 10)
         async for _ in first:
             break
-        _, _, events = await collect(other.generate(engine, Generate(id="twice", text="again")))
+        _, _, events = await collect(other.generate(engine, Generate(id="twice", prompts=["again"])))
         assert isinstance(events[-1], Failed)
         assert isinstance(events[-1], Failed) and (await collect(first))[2][-1].reason == "length"
     finally:
@@ -239,7 +239,7 @@ async def test_a_client_that_vanished_costs_nothing_more(client, engine):
     name = f"vanishing-{uuid.uuid4().hex[:8]}"
     vanishing = EngineClient(name)
     await vanishing.wait_ready(engine, 60)
-    generation = vanishing.generate(engine, Generate(id=f"left-{name}", text="again", max_tokens=2000))
+    generation = vanishing.generate(engine, Generate(id=f"left-{name}", prompts=["again"], max_tokens=2000))
     async for events in generation:
         if isinstance(events[-1], Delta):
             break
@@ -291,7 +291,7 @@ async def test_a_killed_engine_is_an_error_at_once(client, folder, tmp_path):
     model = make_model(tmp_path / "model")
     with engine_process(model, folder) as (endpoint, process):
         await client.wait_ready(endpoint, 60)
-        generation = client.generate(endpoint, Generate(id="dies", text="again", max_tokens=2000))
+        generation = client.generate(endpoint, Generate(id="dies", prompts=["again"], max_tokens=2000))
         async for _ in generation:
             break
         process.send_signal(signal.SIGKILL)
@@ -301,7 +301,7 @@ async def test_a_killed_engine_is_an_error_at_once(client, folder, tmp_path):
         with pytest.raises(EngineUnavailable):
             await client.wait_ready(endpoint, 0.2)
         with pytest.raises(EngineDied):
-            await collect(client.generate(endpoint, Generate(id="too late", text="again")))
+            await collect(client.generate(endpoint, Generate(id="too late", prompts=["again"])))
 
 
 @pytest.mark.parametrize(

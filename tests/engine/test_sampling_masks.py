@@ -19,8 +19,9 @@ class Allowed:
                 words[token // 32] |= np.uint32(1) << np.uint32(token % 32)
             self.packed[name] = mx.array(words.view(np.int32))
 
-    def bits(self, row):
-        return self.packed.get(row.id)
+    def bits(self, rows):
+        held = [(place, self.packed[row.id]) for place, row in enumerate(rows) if row and row.id in self.packed]
+        return ([place for place, _ in held], mx.stack([words for _, words in held])) if held else None
 
 
 def draw(rows, logits, masks):

@@ -6,7 +6,7 @@ import pytest
 
 from inference.engine.protocol import Sampling
 from inference.engine.sampling import History, Sampler, groups
-from inference.engine.sequence import Sequence
+from inference.engine.sequence import Request, Sequence
 
 VOCAB = 50
 KINDS = [
@@ -24,7 +24,7 @@ KINDS = [
 
 
 def row(name="row", prompt=(1,), position=0, **sampling):
-    sequence = Sequence(name, b"", list(prompt), Sampling(**sampling), 10, None, None)
+    sequence = Sequence(Request(name, b""), 0, list(prompt), Sampling(**sampling), 10, None)
     sequence.launched = position
     return sequence
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.engine.text.template import PromptError, encode_chat, encode_text, end_of_turn_tokens
+from inference.engine.text.template import PromptError, encode_text, end_of_turn_tokens, render_chat
 from tests.support.models_made import TEMPLATE
 from tests.support.tokenizers_made import byte_level
 
@@ -26,32 +26,32 @@ class Wrapped:
 
 def test_it_renders_the_conversation_and_opens_the_answer():
     tokenizer = Wrapped(TEMPLATE)
-    text = tokenizer.decode(encode_chat(tokenizer, USER, {}))
+    text = render_chat(tokenizer, USER, {})
     assert text == "<|im_start|>user\nagain and again<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_options_reach_the_template():
     tokenizer = Wrapped("{% if enable_thinking %}think{% else %}no{% endif %}")
-    assert tokenizer.decode(encode_chat(tokenizer, USER, {"enable_thinking": True})) == "think"
+    assert render_chat(tokenizer, USER, {"enable_thinking": True}) == "think"
 
 
 def test_a_template_that_refuses_is_the_users_error():
     tokenizer = Wrapped("{{ raise_exception('Roles must alternate.') }}")
     with pytest.raises(PromptError, match="Roles must alternate") as caught:
-        encode_chat(tokenizer, USER, {})
+        render_chat(tokenizer, USER, {})
     assert caught.value.param == "messages"
 
 
 def test_a_template_that_breaks_says_so_without_the_prompt():
     tokenizer = Wrapped("{{ messages[0].content + 1 }}")
     with pytest.raises(PromptError) as caught:
-        encode_chat(tokenizer, USER, {})
+        render_chat(tokenizer, USER, {})
     assert "again" not in str(caught.value)
 
 
 def test_without_a_template_it_points_to_completions():
     with pytest.raises(PromptError, match="/v1/completions"):
-        encode_chat(Wrapped(None), USER, {})
+        render_chat(Wrapped(None), USER, {})
 
 
 def test_text_that_is_not_unicode_is_refused():

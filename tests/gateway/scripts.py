@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inference.engine.protocol import Accepted, Delta, Finished, FirstToken, Tally
+from inference.engine.protocol import Accepted, Delta, Ended, Finished, FirstToken, Tally
 from tests.gateway.local import LocalGateway
 
 CHAT = "/v1/chat/completions"
@@ -27,7 +27,12 @@ async def answers(engine: Any, request: Any) -> Any:
     yield Accepted(request.id, 7)
     yield FirstToken(request.id, queue_ms=1.0, engine_ms=3.0)
     yield Delta(request.id, "Hel", 1)
-    yield [Delta(request.id, "lo", 1), Delta(request.id, " \n\n✓", 1), Finished(request.id, "stop", TALLY)]
+    yield [
+        Delta(request.id, "lo", 1),
+        Delta(request.id, " \n\n✓", 1),
+        Ended(request.id, 0, "stop"),
+        Finished(request.id, "stop", TALLY),
+    ]
 
 
 async def begins_and_waits(engine: Any, request: Any) -> Any:

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 
 from inference.engine import assembly, core
-from inference.engine.intake import CancelRequest, make_sequence
+from inference.engine.intake import CancelRequest
 from inference.engine.kv.banks import Row
 from inference.engine.kv.selftest import Batching, decide
 from inference.engine.model import LoadedModel
 from inference.engine.options import make
 from inference.engine.output import End, Failure, Item, Tokens
+from inference.engine.prepare import prepare
 from inference.engine.protocol import Generate
 from inference.engine.sequence import Sequence
 from tests.support.models_made import Kind, alone
@@ -54,7 +55,7 @@ class Recorder:
 
     def put(self, item: Item) -> None:
         match item:
-            case Tokens(rows):
+            case Tokens(rows, _):
                 for sequence, token in rows:
                     self._token(sequence, token)
             case End(sequence, reason, counted):
@@ -154,7 +155,7 @@ class Engine:
         if say is not None:
             self.tap.script[id] = say
             request["max_tokens"] = len(say)
-        sequence = make_sequence(CLIENT, Generate(id=id, tokens=prompt, **request), self.model)
+        sequence = prepare(CLIENT, Generate(id=id, prompts=[prompt], **request), self.model).sequences[0]
         sequence.received = self.now
         self.sequences[id] = sequence
         if stop_after is not None:

@@ -14,11 +14,12 @@ Lanes = collections.abc.Sequence[Sequence | None]
 
 
 class Masks(Protocol):
-    """Asked once per draw for every live row."""
+    """Asked once per draw for all lanes."""
 
-    def bits(self, row: Sequence) -> mx.array | None:
-        """The row's allowed tokens in llguidance's form: int32 or uint32 [ceil(n / 32)], token t is bit t % 32 of word
-        t // 32. Tokens after its end are forbidden, for a padded vocabulary has logits without tokens. None: all.
+    def bits(self, rows: Lanes) -> tuple[list[int], mx.array] | None:
+        """The places of rows that may not say everything, and their allowed tokens in llguidance's form: int32 or
+        uint32 [places, ceil(n / 32)], token t is bit t % 32 of word t // 32. Tokens after its end are forbidden, for a
+        padded vocabulary has logits without tokens. None: every row may say everything.
         """
         ...
 
@@ -26,18 +27,17 @@ class Masks(Protocol):
 def apply_masks(logits: mx.array, rows: Lanes, masks: Masks) -> mx.array:
     """float32 logits [rows, vocab] with -inf where a row's grammar forbids the token."""
     vocab = logits.shape[-1]
-    bits = [(place, masks.bits(row)) for place, row in enumerate(rows) if row is not None]
-    masked = [(place, _fitted(words, vocab)) for place, words in bits if words is not None]
-    if not masked:
+    asked = masks.bits(rows)
+    if asked is None:
         return logits
-    places = mx.array([place for place, _ in masked], mx.int32)
-    allowed = _unpacked(mx.stack([words for _, words in masked]), vocab)
-    return logits.at[places].add(mx.where(allowed, 0.0, -float("inf")))
+    places, bits = asked
+    allowed = _unpacked(_fitted(bits, vocab), vocab)
+    return logits.at[mx.array(places, mx.int32)].add(mx.where(allowed, 0.0, -float("inf")))
 
 
 def _fitted(words: mx.array, vocab: int) -> mx.array:
-    words = words.astype(mx.uint32)[: -(-vocab // _WORD)]
-    return mx.pad(words, (0, -(-vocab // _WORD) - words.shape[0]))
+    words = words.astype(mx.uint32)[:, : -(-vocab // _WORD)]
+    return mx.pad(words, [(0, 0), (0, -(-vocab // _WORD) - words.shape[1])])
 
 
 def _unpacked(words: mx.array, vocab: int) -> mx.array:

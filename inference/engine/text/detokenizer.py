@@ -1,5 +1,6 @@
 """Tokens to text as they come: whole characters only, special tokens left out."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -17,9 +18,10 @@ class Detokenizer:
     for the others.
     """
 
-    def __init__(self, tokenizer: Any):
-        """`tokenizer` is a transformers tokenizer."""
+    def __init__(self, tokenizer: Any, specials: Mapping[int, str] | None = None):
+        """`tokenizer` is a transformers tokenizer, `specials` the content of its special tokens, by id."""
         self._tokenizer = tokenizer
+        self._specials = specials or {}
         rust = getattr(tokenizer, "backend_tokenizer", None)
         self._rust = rust if isinstance(rust, Tokenizer) else None
         self._stream = DecodeStream(skip_special_tokens=True)
@@ -28,8 +30,13 @@ class Detokenizer:
         self._held: list[int] = []
         """Tokens since then, whose text is not whole yet."""
 
-    def step(self, token: int) -> str:
-        """The text that this token completes; empty while a character is still in the making."""
+    def step(self, token: int, *, verbatim: bool = False) -> str:
+        """The text that this token completes; empty while a character is still in the making. verbatim: a special
+        token counts as text."""
+        if verbatim and token in self._specials:
+            piece = self.flush() + self._specials[token]
+            self._stream = DecodeStream(skip_special_tokens=True)
+            return piece
         self._held.append(token)
         if self._rust is not None:
             piece = self._rust_step(self._rust, token)

@@ -16,8 +16,8 @@ class PromptError(Exception):
         self.param = param
 
 
-def encode_chat(tokenizer: Any, messages: list[dict[str, Any]], options: dict[str, Any]) -> list[int]:
-    """Token ids of the conversation, ready for the assistant's answer. Raises PromptError.
+def render_chat(tokenizer: Any, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
+    """The conversation as the model reads it, ready for the assistant's answer. Raises PromptError.
 
     `tokenizer` is mlx-lm's wrapper, which knows the models whose template is code instead of Jinja.
     """
@@ -32,8 +32,7 @@ def encode_chat(tokenizer: Any, messages: list[dict[str, Any]], options: dict[st
         raise PromptError(
             f"The model's chat template can't render this conversation ({type(error).__name__}).", "messages"
         ) from error
-    # The template has written the beginning-of-text token itself.
-    return encode_text(tokenizer, text, special=False)
+    return text
 
 
 def encode_text(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:

@@ -44,7 +44,7 @@ async def measure(endpoint: str, prompts: list[list[int]], tokens: int) -> float
 
 async def ask(client: EngineClient, endpoint: str, prompt: list[int], tokens: int) -> Pieces:
     pieces: Pieces = []
-    request = Generate(id=uuid.uuid4().hex, tokens=prompt, max_tokens=tokens)
+    request = Generate(id=uuid.uuid4().hex, prompts=[prompt], max_tokens=tokens)
     async for events in client.generate(endpoint, request):
         now = perf_counter()
         for event in events:

@@ -1,0 +1,259 @@
+"""From a client's message to sequences that can run: prompts become tokens, forms become grammars, and what can't be
+done is refused before anything is computed."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec import structs
+
+from inference.engine import protocol
+from inference.engine.guidance.grammars import MARKED, GrammarError
+from inference.engine.guidance.guide import Guide, Thought
+from inference.engine.model import LoadedModel
+from inference.engine.monitors.repetition import RepetitionDetector
+from inference.engine.sequence import Request, Sequence
+from inference.engine.text.detokenizer import Detokenizer
+from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
+from inference.engine.text.speech import PLAIN, Speech, State
+from inference.engine.text.stops import StopMatcher
+from inference.engine.text.template import PromptError, encode_text, render_chat
+
+
+@dataclass(slots=True)
+class Refusal(Exception):
+    """Why a request can't run, before anything was computed for it."""
+
+    code: protocol.FailureCode
+    message: str
+    param: str | None = None
+
+
+@dataclass(slots=True)
+class Limits:
+    """What the engine's options say about requests."""
+
+    default_max_tokens: int | None = None
+    """Of an answer, where neither request nor gateway name a number."""
+    max_thinking_tokens: int | None = None
+    """Of a thought, where the request names no number."""
+    greedy: bool = False
+    """Every request is greedy, whatever it asks for."""
+    sampling: dict[str, float] = field(default_factory=dict)
+    """The operator's defaults, which win over the model's own."""
+    timeout: float | None = None
+    """Seconds from arrival to the end."""
+    loops: Callable[[], RepetitionDetector | None] = lambda: None
+    """A repetition detector for a new request."""
+    context: Callable[[int], int] = lambda length: length
+    """The context that new requests get of the model's, in tokens: less while memory is short."""
+
+
+@dataclass(slots=True)
+class _Prompt:
+    tokens: list[int]
+    state: State = State.TEXT
+    """What the answer begins with, as far as the prompt has decided that."""
+    closed: bool = True
+    """There will be no thought."""
+
+
+def needs_time(request: protocol.Generate) -> bool:
+    """Whether preparing it may take long enough to make others wait: grammars have to be compiled."""
+    return request.format is not None or bool(request.tools and request.tool_choice == "required")
+
+
+def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limits: Limits | None = None) -> Request:
+    """Everything but its place in the queue. Raises Refusal."""
+    limits = limits or Limits()
+    prepared = Request(request.id, client, n=request.n)
+    tools = request.tools if request.messages is not None and request.tool_choice != "none" else []
+    if tools and model.markup.tools is None:
+        raise Refusal("invalid_prompt", "This model's chat template has no place for tools.", "tools")
+    form, grammar = _grammar(request, model, tools)
+    sampling = _sampling(request, model, limits)
+    for prompt in _prompts(request, model, tools):
+        most = _most_tokens(request, model, limits, prompt.tokens)
+        for _ in range(request.n):
+            index = len(prepared.sequences)
+            sequence = Sequence(
+                request=prepared,
+                index=index,
+                prompt=prompt.tokens,
+                # Every answer to a prompt is drawn anew; the first as if it were the only one.
+                sampling=structs.replace(sampling, seed=(sampling.seed + index % request.n) % 2**32),
+                max_tokens=most,
+                speech=_speech(request, model, prompt, form, tools),
+                guide=_guide(request, model, limits, prompt, grammar),
+                echo=_text(model, prompt.tokens) if request.echo else "",
+                user=request.user,
+                weight=request.weight,
+                priority=request.priority,
+                salt=request.salt,
+                loops=limits.loops(),
+            )
+            if limits.timeout is not None:
+                sequence.deadline = sequence.received + limits.timeout
+            prepared.sequences.append(sequence)
+    return prepared
+
+
+# --- the prompt ------------------------------------------------------------------------------------------------------
+
+
+def _prompts(request: protocol.Generate, model: LoadedModel, tools: list[dict[str, object]]) -> list[_Prompt]:
+    param = "messages" if request.messages is not None else "prompt"
+    try:
+        if request.messages is not None:
+            prompts = [_chat_prompt(request.messages, request, model, tools)]
+        else:
+            prompts = [_plain_prompt(prompt, model) for prompt in request.prompts]
+    except PromptError as error:
+        raise Refusal("invalid_prompt", str(error), error.param or param) from error
+    if not prompts or not all(prompt.tokens for prompt in prompts):
+        raise Refusal("invalid_prompt", f"{param}: the prompt is empty.", param)
+    return prompts
+
+
+def _chat_prompt(
+    messages: list[dict[str, object]],
+    request: protocol.Generate,
+    model: LoadedModel,
+    tools: list[dict[str, object]],
+) -> _Prompt:
+    # Thinking is asked for, request by request, and is off unless it is.
+    options = {"enable_thinking": False, **request.template}
+    if tools:
+        options["tools"] = tools
+    text = render_chat(model.tokenizer, messages, options)
+    # The template has written the beginning-of-text token itself.
+    tokens = encode_text(model.tokenizer, text, special=False)
+    thought = model.markup.thought
+    if thought is None:
+        return _Prompt(tokens)
+    if text.rstrip().endswith(thought[0]):
+        return _Prompt(tokens, State.THOUGHT, closed=False)
+    return _Prompt(tokens, closed=text.rstrip().endswith(thought[1]) or not options["enable_thinking"])
+
+
+def _plain_prompt(prompt: str | list[int], model: LoadedModel) -> _Prompt:
+    if isinstance(prompt, str):
+        return _Prompt(encode_text(model.tokenizer, prompt))
+    stranger = next((token for token in prompt if not 0 <= token < model.vocab), None)
+    if stranger is not None:
+        raise Refusal("invalid_prompt", f"prompt: this model has no token {stranger}.", "prompt")
+    return _Prompt(prompt)
+
+
+def _text(model: LoadedModel, tokens: list[int]) -> str:
+    return str(model.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def _most_tokens(request: protocol.Generate, model: LoadedModel, limits: Limits, prompt: list[int]) -> int:
+    context = limits.context(model.context_length)
+    room = context - len(prompt)
+    wanted = request.max_tokens
+    if room < 1 or (wanted is not None and wanted > room):
+        answer = "" if wanted is None else f" and up to {wanted} of an answer"
+        raise Refusal(
+            "context_length_exceeded",
+            f"This model's context holds {context} tokens"
+            f"{' while memory is short' if context < model.context_length else ''}, "
+            f"but the prompt has {len(prompt)}{answer}. Shorten the prompt"
+            + ("." if wanted is None or room < 1 else " or lower max_tokens."),
+            "messages" if request.messages is not None else "prompt",
+        )
+    return min(limits.default_max_tokens or request.default_max_tokens, room) if wanted is None else wanted
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def _sampling(request: protocol.Generate, model: LoadedModel, limits: Limits) -> protocol.Sampling:
+    """What the request says; else the operator; else the model's publishers."""
+    for token in request.sampling.logit_bias:
+        if not 0 <= token < model.vocab:
+            raise Refusal("invalid_prompt", f"logit_bias: this model has no token {token}.", "logit_bias")
+    defaults = model.defaults | limits.sampling
+    sampling = structs.replace(
+        request.sampling, **{name: defaults[name] for name in request.omitted if name in defaults}
+    )
+    return structs.replace(sampling, temperature=0.0) if limits.greedy else sampling
+
+
+def _grammar(
+    request: protocol.Generate, model: LoadedModel, tools: list[dict[str, object]]
+) -> tuple[ToolFormat | None, str | None]:
+    """How calls are written, and what the answer has to follow. Raises Refusal for what can't be compiled."""
+    form = model.markup.tools if tools else None
+    marked = form if form is not None and form.name in MARKED else None
+    grammars = model.grammars
+    try:
+        if tools and request.tool_choice == "required":
+            chosen = [tool for tool in tools if request.tool_name in (None, _name(tool))]
+            grammar = grammars.of_calls(marked, chosen, parallel=request.parallel_tool_calls and not request.tool_name)
+            form = marked or JSON_CALLS
+        elif request.format is not None:
+            grammar = grammars.of_format(request.format)
+            if marked is not None and request.format.kind in ("json_object", "json_schema"):
+                grammar = grammars.of_calls_or(marked, tools, request.format, parallel=request.parallel_tool_calls)
+        else:
+            return form, None
+        grammars.matcher(grammar)
+    except GrammarError as error:
+        param = "tools" if request.format is None else "response_format"
+        raise Refusal("invalid_format", f"{param}: the grammar can't be used: {error}.", param) from error
+    return form, grammar
+
+
+def _name(tool: dict[str, object]) -> object:
+    function = tool["function"]
+    return function["name"] if isinstance(function, dict) else None
+
+
+def _speech(
+    request: protocol.Generate,
+    model: LoadedModel,
+    prompt: _Prompt,
+    form: ToolFormat | None,
+    tools: list[dict[str, object]],
+) -> Speech:
+    markup: Markup = PLAIN
+    then = State.TEXT
+    if request.messages is not None:
+        markup = dataclasses.replace(model.markup, tools=form)
+        then = State.CALL if form is JSON_CALLS else State.TEXT
+    return Speech(
+        Detokenizer(model.tokenizer, markup.specials),
+        StopMatcher(request.stop),
+        markup,
+        state=prompt.state if prompt.state is State.THOUGHT else then if prompt.closed else State.TEXT,
+        then=then,
+        tools=json.loads(json.dumps(tools)) if form is not None else None,
+    )
+
+
+def _guide(
+    request: protocol.Generate, model: LoadedModel, limits: Limits, prompt: _Prompt, grammar: str | None
+) -> Guide | None:
+    budget = limits.max_thinking_tokens if request.max_thinking_tokens is None else request.max_thinking_tokens
+    thinks = model.markup.thought is not None and not prompt.closed
+    if grammar is None and not (thinks and budget is not None):
+        return None
+    return Guide(
+        None if grammar is None else model.grammars.matcher(grammar),
+        _thought(model, budget) if thinks else None,
+        begun=prompt.state is State.THOUGHT,
+        ends=model.end_tokens,
+    )
+
+
+def _thought(model: LoadedModel, budget: int | None) -> Thought:
+    assert model.markup.thought is not None
+
+    def tokens(text: str) -> tuple[int, ...]:
+        return tuple(encode_text(model.tokenizer, text, special=False))
+
+    start, end = model.markup.thought
+    return Thought(tokens(start), tokens(end), tokens(model.markup.closing), budget)

@@ -1,0 +1,159 @@
+"""OpenAI's chat messages, checked, and as chat templates expect them."""
+
+import json
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway import errors
+from gateway.body import Fields, without_effect
+
+
+class Part(Struct):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class CalledFunction(Struct):
+    name: str
+    arguments: str = "{}"
+
+
+class ToolCall(Struct):
+    function: CalledFunction
+    id: str = ""
+    type: str = "function"
+
+
+class Message(Struct):
+    role: str
+    content: str | list[Part] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    function_call: CalledFunction | None = None
+    audio: dict[str, Any] | None = None
+
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+"""The roles of the wire, and what chat templates call them."""
+MEDIA_PARTS = {"image_url", "input_audio", "audio_url", "video_url", "file", "image", "video"}
+MESSAGE_FIELDS = set(Message.__struct_fields__)
+
+read_messages = msgspec.json.Decoder(list[Fields]).decode
+
+
+def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
+    """As chat templates expect them. Raises ApiError where they hold what we can't pass on."""
+    called: dict[str, str] = {}
+    """The names of the functions that were called so far, by the call's id; a legacy call's is its name."""
+    return [_template_message(message, f"messages[{at}]", called) for at, message in enumerate(messages)]
+
+
+def _template_message(message: Message, where: str, called: dict[str, str]) -> dict[str, Any]:
+    if message.role not in ROLES:
+        raise errors.invalid(f"`{where}.role` must be one of {', '.join(ROLES)}.", param=f"{where}.role")
+    if message.audio:
+        raise errors.not_supported(f"{where}.audio", "leave it out")
+    rendered: dict[str, Any] = {"role": ROLES[message.role]}
+    if message.name is not None:
+        rendered["name"] = message.name
+    calls = _calls(message, where)
+    if message.role == "assistant":
+        for call in calls:
+            called[call.id or call.function.name] = call.function.name
+        if calls:
+            rendered["tool_calls"] = [_template_call(call) for call in calls]
+        reasoning = message.reasoning_content or message.reasoning
+        if reasoning:
+            rendered["reasoning_content"] = reasoning
+    elif rendered["role"] == "tool":
+        rendered |= _answered(message, where, called)
+    rendered["content"] = _content_of(message, f"{where}.content")
+    return rendered
+
+
+def _calls(message: Message, where: str) -> list[ToolCall]:
+    """Those of an assistant's message, legacy ones included."""
+    calls = list(message.tool_calls or [])
+    if message.function_call is not None:
+        calls.append(ToolCall(message.function_call))
+    if calls and message.role != "assistant":
+        raise errors.invalid(f"`{where}.tool_calls`: only the assistant calls tools.", param=f"{where}.tool_calls")
+    for at, call in enumerate(calls):
+        if call.type != "function":
+            place = f"{where}.tool_calls[{at}].type"
+            raise errors.invalid(f"`{place}` must be `function`.", param=place)
+    return calls
+
+
+def _template_call(call: ToolCall) -> dict[str, Any]:
+    """Arguments as an object where they are one: most templates write JSON of them themselves."""
+    try:
+        arguments = json.loads(call.function.arguments or "{}")
+    except ValueError:
+        arguments = None
+    function = {
+        "name": call.function.name,
+        "arguments": arguments if isinstance(arguments, dict) else call.function.arguments,
+    }
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _answered(message: Message, where: str, called: dict[str, str]) -> dict[str, Any]:
+    """Which call a tool's message answers. Raises ApiError for one that nobody made."""
+    field = "tool_call_id" if message.role == "tool" else "name"
+    answered = getattr(message, field)
+    if not answered:
+        raise errors.invalid(f"`{where}.{field}` is required: it names the call.", param=f"{where}.{field}")
+    if answered not in called:
+        raise errors.invalid(
+            f"`{where}.{field}`: no assistant message before this one has made the call {errors.quote(answered)}.",
+            param=f"{where}.{field}",
+        )
+    return {"tool_call_id": answered, "name": called[answered]}
+
+
+def _content_of(message: Message, where: str) -> str:
+    match message.content:
+        case str() as text:
+            return text
+        case None if message.role == "assistant" and message.refusal is not None:
+            return message.refusal
+        case None if message.role == "assistant" and (message.tool_calls or message.function_call):
+            return ""
+        case None:
+            raise errors.invalid(f"`{where}` must be a string or a list of text parts, not null.", param=where)
+        case parts:
+            return "".join(_text_of(part, f"{where}[{at}]") for at, part in enumerate(parts))
+
+
+def _text_of(part: Part, where: str) -> str:
+    if part.type in MEDIA_PARTS:
+        raise errors.not_supported(where, f"parts of type `{part.type}` can't be read; send text")
+    if part.type not in ("text", "refusal"):
+        raise errors.invalid(f"`{where}.type` must be `text`.", param=f"{where}.type")
+    text = part.text if part.type == "text" else part.refusal
+    if text is None:
+        raise errors.invalid(f"`{where}.{part.type}` is required.", param=f"{where}.{part.type}")
+    return text
+
+
+def ignored_in_messages(messages: msgspec.Raw) -> list[str]:
+    """The fields of messages that nothing here looks at."""
+    names: list[str] = []
+    for message in read_messages(messages):
+        names += without_effect(message, MESSAGE_FIELDS, within="messages")
+    return names
