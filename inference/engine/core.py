@@ -2,16 +2,17 @@
 
 import gc
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from math import inf
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import perf_counter
+from typing import Any
 
 import mlx.core as mx
 from msgspec import structs
 
 from inference.engine.batch import Batch, Launch, NotFinite
+from inference.engine.books import Books
 from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
 from inference.engine.isolation import culprits, is_out_of_memory
 from inference.engine.monitors.divergence import DivergenceMonitor
@@ -19,13 +20,13 @@ from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.monitors.repetition import RepetitionMonitor
 from inference.engine.output import End, Failure, Output, Recall, Tokens
 from inference.engine.protocol import Stats
+from inference.engine.roster import Roster
 from inference.engine.sampling import TokenLogprobs
-from inference.engine.scheduling.scheduler import Plan, QueueFull, Scheduler
+from inference.engine.scheduling.scheduler import Plan, Scheduler
+from inference.engine.scoring import Scoring
 from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,10 @@ class Core:
         self._rows = scheduler.max_rows
         self._output = output
         self._end_tokens = end_tokens
+        self.books = Books(batch, self._reports)
+        self.roster = Roster(batch, scheduler, output, self.memory, self.books)
+        self._scoring = Scoring(batch.model, self.roster, output)
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
-        self._live: dict[str, Sequence] = {}
         self._launch: Launch | None = None
         self._launched_at = 0.0
         self._committed_at: float | None = None
@@ -92,18 +95,7 @@ class Core:
         """Prompt tokens that were prefilled since the last step."""
         self._failed_steps = 0
         """In a row."""
-        self._failures = False
-        """Something has failed since the last rest."""
         self._stopping = False
-        self._steps = 0
-        self._requests = 0
-        self._prefill_tokens = 0
-        self._cached_tokens = 0
-        self._generated_tokens = 0
-        self._preemptions = 0
-        self._busy_seconds = 0.0
-        self._look_at = 0.0
-        self._looked = Stats(steps=0, running=0, waiting=0)
 
     def submit(self, work: Work) -> None:
         """From any thread."""
@@ -117,42 +109,14 @@ class Core:
     def run(self) -> None:
         while not self._stopping:
             self._receive()
-            if self._live:
+            self._scoring.step()
+            if self.roster.live:
                 self.step()
         self.batch.prefix.shut()
 
     def stats(self) -> Stats:
-        """From any thread. How far it is, as of now; all else as of the last look, see `_look`."""
-        running = self.scheduler.rows
-        return structs.replace(
-            self._looked, steps=self._steps, running=running, waiting=max(0, len(self._live) - running)
-        )
-
-    def _look(self, now: float = inf) -> None:
-        """Takes stock for `stats`, now and then: on this thread, for the books are open while others read them."""
-        if now < self._look_at:
-            return
-        self._look_at = perf_counter() + LOOK_SECONDS
-        self._looked = Stats(
-            steps=self._steps,
-            running=0,
-            waiting=0,
-            prefill_tokens=self._prefill_tokens,
-            cached_tokens=self._cached_tokens,
-            generated_tokens=self._generated_tokens,
-            preemptions=self._preemptions,
-            busy_seconds=self._busy_seconds,
-            requests=self._requests,
-            memory_bytes=mx.get_active_memory(),
-            peak_memory_bytes=mx.get_peak_memory(),
-            kv_bytes=self.batch.store.nbytes,
-            pool_bytes=self.batch.prefix.nbytes,
-            cache=asdict(self.batch.prefix.counters()),
-            tier=self.batch.prefix.tier_counters(),
-            memory=structs.asdict(self.memory.report()),
-            divergence=structs.asdict(self._divergence.report()),
-            repetition=structs.asdict(self.loops.report()),
-        )
+        """From any thread."""
+        return self.books.stats(self.scheduler.rows, len(self.roster.live))
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
@@ -160,7 +124,7 @@ class Core:
         began = perf_counter()
         self._watch()
         for job in self.scheduler.expired(began):
-            self._time_out(self._live[job.id])
+            self.roster.time_out(self.roster.live[job.id])
         plan = self.scheduler.plan(began)
         rows = self.batch.rows
         if plan.preempt or plan.admit or plan.prefill or plan.full or self.batch.unsettled:
@@ -171,10 +135,10 @@ class Core:
             self._nap()
         if self.batch.rows or self._prompts:
             self._run()
-        self._steps += 1
+        self.books.steps += 1
         now = perf_counter()
         self._bill(now - began, rows)
-        self._look(now)
+        self.books.look(now)
 
     def _watch(self) -> None:
         """The monitors' turn."""
@@ -257,7 +221,7 @@ class Core:
             if sequence.ended:
                 if not sequence.row.ended:
                     # By a stop string, which the output thread found.
-                    self._part(sequence)
+                    self.roster.part(sequence)
                 continue
             if not finite:
                 broken.append((sequence, NotFinite()))
@@ -268,7 +232,7 @@ class Core:
                     broken.append((sequence, GuideFailed()))
                     continue
             sequence.output.append(token)
-            self._generated_tokens += 1
+            self.books.generated_tokens += 1
             self.scheduler.charge(sequence, output=1)
             if token in self._end_tokens:
                 ends.append(End(sequence, "stop", counted=1))
@@ -281,23 +245,23 @@ class Core:
         self._failed_steps = 0
         self._output.put(Tokens(said, told))
         for end in ends:
-            self._end(end)
+            self.roster.end(end)
         for sequence, error in broken:
-            self._fail(sequence, error)
+            self.roster.fail(sequence, error)
 
     def _change(self, plan: Plan[Sequence]) -> None:
         """All that needs the caches to itself, in the plan's order."""
         for sequence in plan.full:
-            self._end(End(sequence, "length"))
+            self.roster.end(End(sequence, "length"))
         for sequence in plan.preempt:
             if not sequence.ended:
                 self._preempt(sequence)
         for sequence in self.batch.ended():
-            self._leave(sequence)
+            self.roster.leave(sequence)
         for sequence in plan.admit:
             if sequence.ended:
                 # By a stop string in what it said before it was preempted.
-                self._part(sequence)
+                self.roster.part(sequence)
             else:
                 self._open(sequence)
         prompts, ready = [], []
@@ -313,7 +277,7 @@ class Core:
             if last and not plan.gather:
                 ready.append(sequence)
         for sequence in self.batch.ended():
-            self._leave(sequence)
+            self.roster.leave(sequence)
         # One that came back from a preemption may have ended just now, by a stop string that the output thread found.
         ready = [sequence for sequence in ready if sequence.row is not None]
         self.batch.settle(ready)
@@ -326,12 +290,12 @@ class Core:
         try:
             self.batch.open(sequence)
         except Exception as error:
-            self._fail(sequence, error)
+            self.roster.fail(sequence, error)
             return
         if first:
             # What it finds when it comes back after a preemption, it has computed itself.
             sequence.cached = sequence.prefilled
-            self._cached_tokens += sequence.cached
+            self.books.cached_tokens += sequence.cached
         self.scheduler.charge(sequence, cached=sequence.prefilled)
 
     def _prefill(self, sequence: Sequence, tokens: int) -> bool:
@@ -348,22 +312,30 @@ class Core:
         return True
 
     def _count_prefilled(self, sequence: Sequence, tokens: int) -> None:
-        self._prefill_tokens += tokens
+        self.books.prefill_tokens += tokens
         self._worked.append((sequence, tokens))
         self.scheduler.charge(sequence, prompt=tokens)
 
     def _preempt(self, sequence: Sequence) -> None:
         """It waits again; what it has so far is in the prefix cache then, where there is one."""
-        self._preemptions += 1
+        self.books.preemptions += 1
         if sequence.row is not None:
             self.batch.leave(sequence)
         sequence.prefilled = 0
         self.batch.prefix.withdraw(sequence)
         self.scheduler.preempted([sequence])
 
+    def _reports(self) -> dict[str, dict[str, Any]]:
+        """What the monitors say."""
+        return {
+            "memory": structs.asdict(self.memory.report()),
+            "divergence": structs.asdict(self._divergence.report()),
+            "repetition": structs.asdict(self.loops.report()),
+        }
+
     def _bill(self, seconds: float, rows: list[Sequence]) -> None:
         """Shares a step's time among those it worked for, by tokens processed."""
-        self._busy_seconds += seconds
+        self.books.busy_seconds += seconds
         worked, self._worked = [*((row, 1) for row in rows), *self._worked], []
         tokens = sum(count for _, count in worked)
         for sequence, count in worked:
@@ -378,7 +350,7 @@ class Core:
             self._finish_launch()
         try:
             while True:
-                work = self._inbox.get_nowait() if self._live else self._idle()
+                work = self._inbox.get_nowait() if self.roster.live or self._scoring else self._idle()
                 if work is None:
                     return
                 self._take(work)
@@ -389,17 +361,17 @@ class Core:
         """Blocks until there is work; rows that ended leave first, and buffers that nobody needs any more go back."""
         self._finish_launch()
         for sequence in self.batch.ended():
-            self._leave(sequence)
+            self.roster.leave(sequence)
         self.batch.settle()
         while self._inbox.empty() and self.batch.prefix.rest():
             pass
         if self._inbox.empty():
-            if self._failures:
+            if self.roster.failures:
                 # Exceptions hold frames in cycles, and these the arrays of the steps that failed.
-                self._failures = False
+                self.roster.failures = False
                 gc.collect()
             mx.clear_cache()
-        self._look()
+        self.books.look()
         return self._inbox.get()
 
     def _nap(self) -> None:
@@ -413,97 +385,34 @@ class Core:
 
     def _take(self, work: Work) -> None:
         match work:
+            case Sequence() if work.scored is not None:
+                self._scoring.add(work)
             case Sequence():
-                self._add(work)
+                self.roster.add(work)
             case CancelRequest(client, id):
-                self._cancel(s for s in self._live.values() if s.request.id == id and s.client == client)
+                self._cancel(lambda each: each.request.id == id and each.client == client)
             case CancelClient(client):
-                self._cancel(s for s in self._live.values() if s.client == client)
+                self._cancel(lambda each: each.client == client)
             case ReconcileRequest(client, ids):
                 wanted = set(ids)
-                self._cancel(s for s in self._live.values() if s.request.id in wanted)
+                self._cancel(lambda each: each.request.id in wanted)
                 self._output.put(Recall(client, ids))
 
-    def _cancel(self, sequences: Iterable[Sequence]) -> None:
-        for sequence in list(sequences):
-            self._end(End(sequence, "cancelled"))
+    def _cancel(self, wanted: Callable[[Sequence], bool]) -> None:
+        self.roster.cancel(wanted)
+        self._scoring.cancel(wanted)
 
-    def _add(self, sequence: Sequence) -> None:
-        if sequence.request.failed:
-            return
-        if sequence.id in self._live:
-            sequence.request.failed = True
-            self._output.put(Failure(sequence, "engine_error", "A request with this id is running already."))
-            return
-        refusal = self.memory.refusal()
-        if refusal is None:
-            try:
-                self.scheduler.add(sequence, perf_counter())
-            except QueueFull:
-                refusal = f"{self.scheduler.max_waiting} requests are waiting already. Try again in a moment."
-        if refusal is not None:
-            self._output.put(Failure(sequence, "server_is_overloaded", refusal))
-            self._fail_request(sequence)
-            return
-        self._requests += 1
-        self._live[sequence.id] = sequence
-        self.batch.prefix.admit(sequence)
-
-    # --- leaving -----------------------------------------------------------------------------------------------------
-
-    def _end(self, end: End | Failure) -> None:
-        """It says no more. If it has a row, that goes between steps, see `_leave`."""
-        end.sequence.ended = True
-        self._output.put(end)
-        self._part(end.sequence)
-        if isinstance(end, Failure):
-            self._fail_request(end.sequence)
-
-    def _fail_request(self, sequence: Sequence) -> None:
-        """One answer of several has failed, and the request with it: nobody waits for the others any more."""
-        request = sequence.request
-        if not request.failed:
-            request.failed = True
-            self._cancel(each for each in request.sequences if self._live.get(each.id) is each)
-
-    def _part(self, sequence: Sequence) -> None:
-        self._live.pop(sequence.id, None)
-        self.scheduler.remove([sequence])
-        self.batch.end(sequence)
-        if sequence.row is None:
-            self.batch.prefix.forget(sequence)
-
-    def _leave(self, sequence: Sequence) -> None:
-        """Its row goes, what it holds to the prefix cache. The output thread may have ended it unnoticed until now."""
-        self._live.pop(sequence.id, None)
-        self.scheduler.remove([sequence])
-        try:
-            self.batch.leave(sequence)
-        except Exception:
-            log.exception("what request %s has computed could not go to the prefix cache", sequence.id)
-        self.batch.prefix.forget(sequence)
-
-    def _time_out(self, sequence: Sequence) -> None:
-        seconds = perf_counter() - sequence.received
-        message = f"The request has taken {seconds:.0f} s, which is its timeout (--timeout)."
-        self._end(Failure(sequence, "timeout", message))
-
-    def _fail(self, sequence: Sequence, error: Exception | None = None) -> None:
-        self._failures = True
-        if error is not None:
-            log.error("request %s failed: %s: %s", sequence.id, type(error).__name__, error)
-        self.batch.end(sequence, poisoned=True)
-        self._end(Failure(sequence, "engine_error", "The engine failed on this request."))
+    # --- failing ------------------------------------------------------------------------------------------------------
 
     def _prefill_failed(self, sequence: Sequence, error: Exception) -> None:
         """Short of memory, the newest prefill makes room, and tries again later, once."""
         if not is_out_of_memory(error):
-            self._fail(sequence, error)
+            self.roster.fail(sequence, error)
         elif sequence.strikes:
             log.error("memory ran out on the prompt of request %s once more", sequence.id)
             self.batch.end(sequence, poisoned=True)
             message = "The engine has not enough memory for this request now. Try again, or with a shorter prompt."
-            self._end(Failure(sequence, "server_is_overloaded", message))
+            self.roster.end(Failure(sequence, "server_is_overloaded", message))
         else:
             log.warning("memory ran out on the prompt of request %s; it waits and tries again", sequence.id)
             sequence.strikes += 1
@@ -525,7 +434,7 @@ class Core:
         self.batch.settle()
         rows = self.batch.rows
         for sequence in rows if hopeless else culprits(rows, self.batch.works) if rows else ():
-            self._fail(sequence)
+            self.roster.fail(sequence)
         if not self.batch.rewinds:
             for sequence in self.batch.rows:
                 sequence.row.poisoned = True

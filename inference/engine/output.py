@@ -212,7 +212,7 @@ class Output:
     def _end(self, sequence: Sequence, reason: protocol.FinishReason, counted: int) -> None:
         if sequence.closed:
             return
-        if counted:
+        if counted or sequence.echo:
             self._announce(sequence)
         sequence.counted += counted
         sequence.unsaid_tokens += counted
@@ -224,8 +224,11 @@ class Output:
         if sequence.first_token is not None:
             return
         sequence.first_token = perf_counter()
-        if sequence.echo:
-            sequence.unsaid = sequence.echo
+        sequence.unsaid = sequence.echo
+        if sequence.scored is not None:
+            first, *others = sequence.prompt
+            told = [self._told(token, each) for token, each in zip(others, sequence.scored, strict=True)]
+            sequence.unsaid_logprobs = [protocol.TokenLogprob(self._bytes_of(first), None), *told]
         request = sequence.request
         if request.announced:
             return
@@ -235,6 +238,7 @@ class Output:
             request.id,
             queue_ms=(started - sequence.received) * 1e3,
             engine_ms=(sequence.first_token - sequence.received) * 1e3,
+            cached_tokens=request.tally().cached_tokens,
         )
         self._say(request.client, event)
 

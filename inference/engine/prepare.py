@@ -15,6 +15,7 @@ from inference.engine.model import LoadedModel
 from inference.engine.monitors.repetition import RepetitionDetector
 from inference.engine.sequence import Request, Sequence
 from inference.engine.text.detokenizer import Detokenizer
+from inference.engine.text.infill import encode_infill
 from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
 from inference.engine.text.speech import PLAIN, Speech, State
 from inference.engine.text.stops import StopMatcher
@@ -68,9 +69,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
     """Everything but its place in the queue. Raises Refusal."""
     limits = limits or Limits()
     prepared = Request(request.id, client, n=request.n)
-    tools = request.tools if request.messages is not None and request.tool_choice != "none" else []
-    if tools and model.markup.tools is None:
-        raise Refusal("invalid_prompt", "This model's chat template has no place for tools.", "tools")
+    tools = _tools(request, model)
     form, grammar = _grammar(request, model, tools)
     sampling = _sampling(request, model, limits)
     for prompt in _prompts(request, model, tools):
@@ -87,6 +86,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
                 speech=_speech(request, model, prompt, form, tools),
                 guide=_guide(request, model, limits, prompt, grammar),
                 echo=_text(model, prompt.tokens) if request.echo else "",
+                scored=[] if request.echo and sampling.logprobs is not None else None,
                 user=request.user,
                 weight=request.weight,
                 priority=request.priority,
@@ -99,7 +99,20 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
     return prepared
 
 
+def count(request: protocol.Generate, model: LoadedModel) -> int:
+    """The tokens of its prompts, whether the context holds them or not. Raises Refusal."""
+    return sum(len(prompt.tokens) for prompt in _prompts(request, model, _tools(request, model)))
+
+
 # --- the prompt ------------------------------------------------------------------------------------------------------
+
+
+def _tools(request: protocol.Generate, model: LoadedModel) -> list[dict[str, object]]:
+    """What may be called."""
+    tools = request.tools if request.messages is not None and request.tool_choice != "none" else []
+    if tools and model.markup.tools is None:
+        raise Refusal("invalid_prompt", "This model's chat template has no place for tools.", "tools")
+    return tools
 
 
 def _prompts(request: protocol.Generate, model: LoadedModel, tools: list[dict[str, object]]) -> list[_Prompt]:
@@ -108,7 +121,7 @@ def _prompts(request: protocol.Generate, model: LoadedModel, tools: list[dict[st
         if request.messages is not None:
             prompts = [_chat_prompt(request.messages, request, model, tools)]
         else:
-            prompts = [_plain_prompt(prompt, model) for prompt in request.prompts]
+            prompts = [_plain_prompt(prompt, request.suffix, model) for prompt in request.prompts]
     except PromptError as error:
         raise Refusal("invalid_prompt", str(error), error.param or param) from error
     if not prompts or not all(prompt.tokens for prompt in prompts):
@@ -137,7 +150,9 @@ def _chat_prompt(
     return _Prompt(tokens, closed=text.rstrip().endswith(thought[1]) or not options["enable_thinking"])
 
 
-def _plain_prompt(prompt: str | list[int], model: LoadedModel) -> _Prompt:
+def _plain_prompt(prompt: str | list[int], suffix: str | None, model: LoadedModel) -> _Prompt:
+    if isinstance(prompt, str) and suffix is not None:
+        return _Prompt(encode_infill(model.tokenizer, prompt, suffix))
     if isinstance(prompt, str):
         return _Prompt(encode_text(model.tokenizer, prompt))
     stranger = next((token for token in prompt if not 0 <= token < model.vocab), None)

@@ -61,7 +61,9 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     n: int = 1
     """Answers to each prompt. Those to the first have the numbers 0 to n - 1, and so on."""
     echo: bool = False
-    """An answer begins with its plain prompt."""
+    """An answer begins with its plain prompt, and its log-probabilities with those of that."""
+    suffix: str | None = None
+    """What follows the answer to a plain prompt."""
     template: dict[str, Any] = {}
     """Extra arguments of the chat template, such as `enable_thinking`."""
     tools: list[dict[str, Any]] = []
@@ -96,6 +98,12 @@ class Cancel(msgspec.Struct, tag=True):
     """Stop this request. Its answer is `Finished` with reason `cancelled`, unless it had ended already."""
 
     id: str
+
+
+class Count(msgspec.Struct, tag=True):
+    """How long is the prompt of this request? It is not run. The answer is one event, Counted or Failed."""
+
+    request: Generate
 
 
 class Reconcile(msgspec.Struct, tag=True):
@@ -135,6 +143,8 @@ class FirstToken(msgspec.Struct, tag=True):
     """From the engine's receipt to the first step that worked on it."""
     engine_ms: float
     """From the engine's receipt to the first token."""
+    cached_tokens: int = 0
+    """Of the prompt, as the tally will have them."""
 
 
 class TopLogprob(msgspec.Struct, array_like=True):
@@ -225,6 +235,13 @@ class Failed(msgspec.Struct, tag=True):
     tally: Tally = msgspec.field(default_factory=Tally)
 
 
+class Counted(msgspec.Struct, tag=True):
+    """The answer to a `Count`."""
+
+    id: str
+    prompt_tokens: int
+
+
 class Reconciled(msgspec.Struct, tag=True):
     """The tallies of those requests of a `Reconcile` that this engine remembers."""
 
@@ -265,8 +282,8 @@ class Stats(msgspec.Struct, tag=True):
     repetition: dict[str, Any] = {}
 
 
-ClientMessage = Hello | Generate | Cancel | Reconcile
-Event = Ready | Accepted | FirstToken | Delta | Ended | Finished | Failed | Reconciled | Stats
+ClientMessage = Hello | Generate | Cancel | Count | Reconcile
+Event = Ready | Accepted | FirstToken | Delta | Ended | Finished | Failed | Counted | Reconciled | Stats
 
 LOAD_FAILED = 3
 """An engine's exit code: the model can't be loaded, and trying again at once won't help."""

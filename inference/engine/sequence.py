@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference.engine.guidance.guide import Guide
 from inference.engine.monitors.repetition import RepetitionDetector
 from inference.engine.protocol import CallDelta, FinishReason, Sampling, Tally, TokenLogprob
 from inference.engine.text.speech import Speech
+
+if TYPE_CHECKING:
+    from inference.engine.sampling import TokenLogprobs
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +72,8 @@ class Sequence:
     """What it may say: the step thread's, once it is submitted."""
     echo: str = ""
     """Text to say before the answer."""
+    scored: "list[TokenLogprobs] | None" = None
+    """Of the prompt's tokens but the first, where they were asked for; filled in before it is queued."""
     user: str = ""
     weight: float = 1.0
     """The user's share against others'."""

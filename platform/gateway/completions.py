@@ -22,14 +22,16 @@ MOST_PROMPTS = 128
 
 class CompletionRequest(GenerationFields, kw_only=True):
     prompt: str | list[Any]
+    max_tokens: Annotated[int, Meta(ge=0, le=LARGEST)] | None = None
+    """0: only the prompt is echoed, and its log-probabilities told."""
     echo: bool | None = None
+    suffix: str | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
 UNSUPPORTED: Neutral = {
     **NOT_YET,
     "best_of": (1,),
-    "suffix": ("",),
 }
 KNOWN = {*CompletionRequest.__struct_fields__, *UNSUPPORTED} - VALIDATED_ONLY
 
@@ -42,14 +44,18 @@ class Completions(GenerationEndpoint):
         refuse_unsupported(fields, UNSUPPORTED)
         usage_chunk = request.wants_usage_chunk()
         context.ignored = without_effect(fields, KNOWN)
-        if request.echo and request.logprobs is not None:
-            raise errors.not_supported("echo", "leave it out, or `logprobs`: those of a prompt can't be told")
+        wanted = prompts(request.prompt)
+        if request.suffix and not all(isinstance(each, str) for each in wanted):
+            raise errors.invalid("`suffix` needs prompts that are text.", param="suffix")
+        if request.max_tokens == 0 and not request.echo:
+            raise errors.invalid("`max_tokens` may be 0 only with `echo: true`.", param="max_tokens")
         ask = Ask(
             endpoint="completions",
             model=request.model,
             prompt=protocol.Generate(
                 id="",
-                prompts=prompts(request.prompt),
+                prompts=wanted,
+                suffix=request.suffix or None,
                 n=request.n or 1,
                 echo=bool(request.echo),
                 sampling=request.sampling(logprobs=request.logprobs),

@@ -59,11 +59,11 @@ def test_gates_2_the_next_turn_finds_the_answer_too(request, kind):
     with MATRIX.cell(request, kind, "2 cache") as cell, Engine(model) as engine:
         prompt, new, ids = words(1, 150, model), [], []
         for turn in range(3):
-            before = engine.core._prefill_tokens
+            before = engine.core.books.prefill_tokens
             answer = [*words(20 + turn, 30 + turn, model), end]
             (id,) = engine.ask(prompt, say=answer)
             assert engine.output.ends[id] == ["stop"]
-            prefilled = engine.core._prefill_tokens - before
+            prefilled = engine.core.books.prefill_tokens - before
             assert prefilled == len(prompt) - 1 - engine.sequences[id].cached
             # The answer's last token went through the model if the step after it had begun.
             assert not turn or prefilled <= len(new)
@@ -83,7 +83,7 @@ def test_gates_2_no_salt_meets_another(request, kind):
         engine.finish()
         cached = [engine.sequences[id].cached for id in (*ids, *together)]
         assert cached == [0, 0, 0, 0, 149]
-        assert engine.core._prefill_tokens == 4 * 149
+        assert engine.core.books.prefill_tokens == 4 * 149
         cell.within(engine.worst([*ids, *together]), kind.tolerance)
 
 

@@ -59,7 +59,7 @@ def test_gates_4_a_preempted_neighbour(request, kind):
         engine.until(lambda: len(engine.said(ids[0])) >= 5)
         other = engine.submit(words(3, 30, model), say=words(43, 8, model), user="another")
         engine.finish()
-        assert engine.core._preemptions or kind.batching == "single"
+        assert engine.core.books.preemptions or kind.batching == "single"
         unharmed(engine, [*ids, other])
         cell.within(engine.worst([*ids, other]), kind.tolerance)
 
@@ -78,7 +78,7 @@ def test_gates_4_rows_that_give_way_to_growing_ones(request, kind):
             engine.submit(words(n, 236 + n, model), say=words(40 + n, 30, model), user=f"user {n}") for n in range(4)
         ]
         engine.finish()
-        assert engine.core._preemptions or states_alone
+        assert engine.core.books.preemptions or states_alone
         unharmed(engine, ids)
         cell.within(engine.worst(ids), kind.tolerance)
 

@@ -63,7 +63,7 @@ def submit(engine: Engine, asked: dict) -> str:
 
 def assert_nothing_is_left(engine: Engine) -> None:
     core, prefix, store = engine.core, engine.prefix, engine.store
-    assert not core._live and not len(core.scheduler) and not core.scheduler.waiting
+    assert not core.roster.live and not len(core.scheduler) and not core.scheduler.waiting
     assert core.scheduler.memory.used == 0 and core._launch is None
     assert not engine.batch._open and not any(engine.batch.lanes) and not engine.batch.rows
     assert all(bank.empty for bank in store.banks)
@@ -110,7 +110,7 @@ def test_gates_5_nothing_is_left_of_any_requests(kind, actions):
                     del doomed[id]
                 doomed = {id: steps - 1 for id, steps in doomed.items()}
         engine.finish()
-        engine.core._look()
+        engine.core.books.look()
         assert_nothing_is_left(engine)
         assert_all_is_counted(engine)
 
@@ -134,21 +134,21 @@ def test_gates_5_a_thousand_requests_leave_nothing(request, caplog, kind):
                 "max_tokens": rng.randrange(1, 8), "user": rng.choice("abc"), "priority": "api", "seed": number % 4,
                 "fate": fate, "when": rng.randrange(4),
             }  # fmt: skip
-            while len(engine.core._live) > 6:
+            while len(engine.core.roster.live) > 6:
                 engine.tick()
             id = submit(engine, asked)
             if fate == "cancel":
                 engine.tick()
                 engine.cancel(id)
         engine.finish()
-        engine.core._look()
+        engine.core.books.look()
         assert_nothing_is_left(engine)
         assert_all_is_counted(engine)
         kept = memory_in_use(engine)
         assert abs(kept - baseline) <= 0.03 * baseline, f"{baseline} bytes became {kept}"
         reasons = {reason for reasons in engine.output.ends.values() for reason in reasons}
         assert reasons >= {"length", "stop", "cancelled", "engine_error"}
-        assert engine.core._preemptions or kind.batching == "single"
+        assert engine.core.books.preemptions or kind.batching == "single"
 
 
 def memory_in_use(engine: Engine) -> int:

@@ -65,7 +65,7 @@ def test_gates_3_equal_seeds_give_equal_text(request, bits):
             ids = [engine.submit(prompt, sampling=way, max_tokens=30, user="one") for way in WAYS.values()]
             engine.until(lambda: engine.said(ids[1]))
             engine.ask(words(1, 20, model), user="another", max_tokens=3)
-            assert engine.core._preemptions
+            assert engine.core.books.preemptions
             assert [engine.text(id) for id in ids] == alone
         assert len(set(alone)) >= len(WAYS) - 2
 

@@ -21,8 +21,8 @@ def test_gates_a_cold_prefix_is_prefilled_once(request, kind):
     with MATRIX.cell(request, kind, "in flight") as cell, Engine(model) as engine:
         ids = [engine.submit([*prefix, *suffix], say=words(50 + n, 3, model)) for n, suffix in enumerate(suffixes)]
         engine.finish()
-        assert engine.core._prefill_tokens == PREFIX + sum(len(suffix) - 1 for suffix in suffixes)
-        assert engine.core._cached_tokens == 9 * PREFIX
+        assert engine.core.books.prefill_tokens == PREFIX + sum(len(suffix) - 1 for suffix in suffixes)
+        assert engine.core.books.cached_tokens == 9 * PREFIX
         # Three of them: for each, mlx-lm prefills the prefix anew, and that takes the time of this test.
         cell.within(engine.worst([ids[0], ids[4], ids[9]]), kind.tolerance)
 
@@ -35,7 +35,7 @@ def test_gates_equal_prompts_are_prefilled_once(request, kind):
     with MATRIX.cell(request, kind, "in flight") as cell, Engine(model) as engine:
         ids = [engine.submit(prompt, say=words(50 + n, 4, model)) for n in range(6)]
         engine.finish()
-        assert engine.core._prefill_tokens == len(prompt) - 1
+        assert engine.core.books.prefill_tokens == len(prompt) - 1
         cell.within(engine.worst(ids), kind.tolerance)
 
 
@@ -46,11 +46,11 @@ def test_gates_followers_do_not_wait_for_a_leader_that_left(request, kind):
     prefix = words(1, PREFIX, model)
     with MATRIX.cell(request, kind, "in flight") as cell, Engine(model, prefill_chunk=256) as engine:
         ids = [engine.submit([*prefix, *words(10 + n, 20, model)], say=words(50 + n, 3, model)) for n in range(4)]
-        engine.until(lambda: engine.core._prefill_tokens >= 500)
+        engine.until(lambda: engine.core.books.prefill_tokens >= 500)
         leader = max(engine.sequences.values(), key=lambda sequence: sequence.prefilled)
         engine.cancel(leader.id)
         engine.finish()
-        done = engine.core._prefill_tokens
+        done = engine.core.books.prefill_tokens
         followers = [id for id in ids if id != leader.id]
         # A state is kept where the leader stood when it left. And nobody waits for less than a block: a chunk of the
         # new leader's that ends just before the prefix does lets the others go on by themselves.

@@ -41,7 +41,7 @@ def test_after_a_restart_only_the_suffix_is_computed(tmp_path, kind):
         (id,) = engine.ask([*common, *words(4, 20, model)], say=words(5, 4, model))
         found = 1300 // 32 * 32  # whole blocks
         assert engine.sequences[id].cached == found
-        assert engine.core._prefill_tokens == 1319 - found
+        assert engine.core.books.prefill_tokens == 1319 - found
         assert engine.worst([id]) <= kind.tolerance
 
 

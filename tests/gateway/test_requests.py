@@ -14,6 +14,9 @@ from gateway.errors import ApiError
 from inference.engine import protocol
 
 USER = {"role": "user", "content": "hi"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
 def chat(**fields: Any) -> tuple[Ask, RequestContext]:
@@ -80,7 +83,8 @@ SHARED_MISFITS = [
     ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
     ({"logit_bias": [5]}, "logit_bias"),
     ({"user": 5}, "user"),
-    ({"n": 2}, "n"),
+    ({"n": 0}, "n"),
+    ({"n": 17}, "n"),
     ({"n": "1"}, "n"),
     ({"xtc_probability": 1.1}, "xtc_probability"),
     ({"xtc_probability": -0.1}, "xtc_probability"),
@@ -109,8 +113,12 @@ def test_what_is_out_of_range_names_its_field(parse: Any, fields: dict[str, Any]
         ({"messages": ["hi"]}, "messages[0]"),
         ({"messages": [{"content": "hi"}]}, "messages[0].role"),
         ({"messages": [{"role": "king", "content": "hi"}]}, "messages[0].role"),
-        ({"messages": [USER, {"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[1].role"),
-        ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages[0].role"),
+        ({"messages": [USER, {"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[1].tool_call_id"),
+        ({"messages": [USER, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id"),
+        ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages[0].name"),
+        ({"messages": [CALLS, {"role": "tool", "content": "x", "tool_call_id": "c2"}]}, "messages[1].tool_call_id"),
+        ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "messages[0].tool_calls"),
+        ({"messages": [{**CALLS, "tool_calls": [{**CALL, "type": "custom"}]}]}, "messages[0].tool_calls[0].type"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content"),
@@ -123,27 +131,44 @@ def test_what_is_out_of_range_names_its_field(parse: Any, fields: dict[str, Any]
             "messages[0].content[1]",
         ),
         ({"messages": [{"role": "user", "content": [{"type": "odd"}]}]}, "messages[0].content[0].type"),
-        ({"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+        (
+            {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]},
+            "messages[0].tool_calls[0].function",
+        ),
         ({"messages": [{"role": "assistant", "content": "", "audio": {"id": "x"}}]}, "messages[0].audio"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
         ({"max_completion_tokens": 0}, "max_completion_tokens"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tools": [TOOL] * 129}, "tools"),
+        ({"tools": [TOOL], "functions": [TOOL["function"]]}, "functions"),
+        ({"tools": [TOOL], "tool_choice": "sometimes"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": {"name": "f"}}, "function_call"),
-        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"response_format": {"type": "regex"}}, "response_format.regex"),
+        ({"response_format": {"type": "grammar", "grammar": "x" * 300_000}}, "response_format.grammar"),
+        ({"logprobs": 3}, "logprobs"),
         ({"top_logprobs": 2}, "top_logprobs"),
-        ({"reasoning_effort": "high"}, "reasoning_effort"),
-        ({"enable_thinking": True}, "enable_thinking"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"reasoning_effort": "endless"}, "reasoning_effort"),
         ({"enable_thinking": "no"}, "enable_thinking"),
-        ({"max_thinking_tokens": 5}, "max_thinking_tokens"),
-        ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
+        ({"max_thinking_tokens": -1}, "max_thinking_tokens"),
+        ({"chat_template_kwargs": {"tokenize": 1}}, "chat_template_kwargs.tokenize"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "x"}}, "audio"),
         ({"store": True}, "store"),
-        ({"service_tier": "flex"}, "service_tier"),
+        ({"service_tier": "scale"}, "service_tier"),
         ({"metadata": {"a": 1}}, "metadata"),
         ({"web_search_options": {}}, "web_search_options"),
     ],
@@ -161,17 +186,19 @@ def test_what_chat_cannot_do_names_its_field(fields: dict[str, Any], param: str)
         ({"prompt": None}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": 5}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": [[1], [2]]}, "prompt"),
+        ({"prompt": ["a"] * 129}, "prompt"),
+        ({"prompt": ["a", 5]}, "prompt[1]"),
+        ({"prompt": [[1], []]}, "prompt[1]"),
         ({"prompt": [[]]}, "prompt[0]"),
         ({"prompt": [[["a"]]]}, "prompt[0][0]"),
         ({"prompt": [1, -1]}, "prompt[1]"),
         ({"prompt": [1, True]}, "prompt[1]"),
         ({"prompt": [2**40]}, "prompt[0]"),
         ({"suffix": "end"}, "suffix"),
-        ({"echo": True}, "echo"),
+        ({"echo": "yes"}, "echo"),
         ({"best_of": 2}, "best_of"),
-        ({"logprobs": 0}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
     ],
 )
 def test_what_completions_cannot_do_names_its_field(fields: dict[str, Any], param: str) -> None:
@@ -270,13 +297,88 @@ def test_messages_become_what_templates_expect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "text", "tokens"),
-    [("once", "once", None), (["once"], "once", None), ([1, 2], None, [1, 2]), ([[1, 2]], None, [1, 2])],
+    ("prompt", "expected"),
+    [
+        ("once", ["once"]),
+        (["once"], ["once"]),
+        (["once", "twice"], ["once", "twice"]),
+        ([1, 2], [[1, 2]]),
+        ([[1, 2]], [[1, 2]]),
+        (["once", [1, 2]], ["once", [1, 2]]),
+    ],
 )
-def test_prompts_are_text_or_tokens(prompt: Any, text: str | None, tokens: list[int] | None) -> None:
-    ask, _ = completion(prompt=prompt)
-    assert (ask.prompt.text, ask.prompt.tokens) == (text, tokens)
+def test_prompts_are_text_or_tokens_one_or_several(prompt: Any, expected: list[Any]) -> None:
+    ask, _ = completion(prompt=prompt, n=2)
+    assert ask.prompt.prompts == expected
     assert ask.prompt.messages is None
+    assert ask.choices == 2 * len(expected)
+
+
+def test_calls_and_their_results_become_what_templates_expect() -> None:
+    ask, _ = chat(
+        messages=[
+            USER,
+            {**CALLS, "reasoning_content": "hm"},
+            {"role": "tool", "content": [{"type": "text", "text": "21"}], "tool_call_id": "c1"},
+            {"role": "assistant", "content": None, "function_call": {"name": "g", "arguments": "not json"}},
+            {"role": "function", "content": "x", "name": "g"},
+        ]
+    )
+    assert ask.prompt.messages is not None
+    _, called, answered, legacy, function = ask.prompt.messages
+    assert called["tool_calls"][0]["function"] == {"name": "f", "arguments": {"a": 1}}
+    assert (called["content"], called["reasoning_content"]) == ("", "hm")
+    assert answered == {"role": "tool", "content": "21", "tool_call_id": "c1", "name": "f"}
+    assert legacy["tool_calls"][0]["function"]["arguments"] == "not json"
+    assert (function["role"], function["name"]) == ("tool", "g")
+
+
+@pytest.mark.parametrize(
+    ("fields", "choice", "name"),
+    [
+        ({"tools": [TOOL]}, "auto", None),
+        ({"tools": [TOOL], "tool_choice": "none"}, "none", None),
+        ({"tools": [TOOL], "tool_choice": "required"}, "required", None),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "required", "f"),
+        ({"functions": [TOOL["function"]]}, "auto", None),
+        ({"functions": [TOOL["function"]], "function_call": {"name": "f"}}, "required", "f"),
+    ],
+)
+def test_tools_reach_the_engine(fields: dict[str, Any], choice: str, name: str | None) -> None:
+    prompt = chat(**fields)[0].prompt
+    assert prompt.tools == [TOOL]
+    assert (prompt.tool_choice, prompt.tool_name) == (choice, name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "template"),
+    [
+        ({"reasoning_effort": "none"}, {"enable_thinking": False}),
+        ({"reasoning_effort": "low"}, {"enable_thinking": True, "reasoning_effort": "low"}),
+        ({"reasoning_effort": "low", "enable_thinking": False}, {"enable_thinking": False, "reasoning_effort": "low"}),
+        ({"enable_thinking": True, "chat_template_kwargs": {"enable_thinking": False}}, {"enable_thinking": False}),
+    ],
+)
+def test_thinking_reaches_the_template(fields: dict[str, Any], template: dict[str, Any]) -> None:
+    assert chat(**fields)[0].prompt.template == template
+
+
+def test_forms_reach_the_engine() -> None:
+    def form(**fields: Any) -> protocol.Format | None:
+        return chat(response_format=fields)[0].prompt.format
+
+    assert form(type="text") is None
+    assert form(type="json_object") == protocol.Format("json_object")
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    said = form(type="json_schema", json_schema={"name": "x", "schema": schema, "strict": True})
+    assert said is not None and list(json.loads(said.text)["properties"]) == ["b", "a"]
+    assert form(type="regex", regex="a+") == protocol.Format("regex", "a+")
+    assert form(type="grammar", grammar='start: "a"') == protocol.Format("grammar", 'start: "a"')
+
+
+def test_a_flexible_request_waits_behind_others() -> None:
+    assert chat(service_tier="flex")[0].prompt.priority == "batch"
+    assert {chat(service_tier=tier)[0].prompt.priority for tier in (None, "auto", "default", "priority")} == {"api"}
 
 
 def test_turns_are_the_accounts_and_not_what_the_body_says() -> None:

@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from inference.engine import assembly, core
+from inference.engine import assembly, books, core, roster
 from inference.engine.intake import CancelRequest
 from inference.engine.kv.banks import Row
 from inference.engine.kv.selftest import Batching, decide
@@ -121,8 +121,8 @@ class Engine:
         self.model = model
         self.now = 0.0
         self.output = Recorder()
-        self._clock = mock.patch.object(core, "perf_counter", lambda: self.now)
-        with mock.patch.object(assembly, "decide", decide_once), self._clock:
+        self._clock = [mock.patch.object(module, "perf_counter", lambda: self.now) for module in (core, roster, books)]
+        with mock.patch.object(assembly, "decide", decide_once), self:
             self.core = assembly.assemble(model, make(options), self.output)  # type: ignore[arg-type]
         self.batch = self.core.batch
         self.store = self.batch.store
@@ -139,11 +139,13 @@ class Engine:
         self.store.move = partial(self._move, self.store.move)  # type: ignore[method-assign]
 
     def __enter__(self) -> "Engine":
-        self._clock.start()
+        for clock in self._clock:
+            clock.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._clock.stop()
+        for clock in self._clock:
+            clock.stop()
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -170,9 +172,9 @@ class Engine:
         """One turn of the core's own loop, less its sleep; whether there is anything left to do."""
         self.core._inbox.put(None)  # ends the loop's wait for more
         self.core._receive()
-        if self.core._live:
+        if self.core.roster.live:
             self.core.step()
-        return bool(self.core._live)
+        return bool(self.core.roster.live)
 
     def finish(self, most: int = 5000) -> None:
         """Runs until everyone has ended and left."""
@@ -180,7 +182,7 @@ class Engine:
             if not self.tick():
                 self.tick()
                 return
-        raise AssertionError(f"still at it after {most} steps: {list(self.core._live)}")
+        raise AssertionError(f"still at it after {most} steps: {list(self.core.roster.live)}")
 
     def until(self, happened: Callable[[], object]) -> None:
         ticks = (self.tick() for _ in range(2000))

@@ -1,0 +1,112 @@
+"""Who is in the engine: how sequences come in, and all the ways in which they end."""
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+from inference.engine.batch import Batch
+from inference.engine.books import Books
+from inference.engine.monitors.memory import MemoryMonitor
+from inference.engine.output import End, Failure, Output
+from inference.engine.protocol import FailureCode
+from inference.engine.scheduling.scheduler import QueueFull, Scheduler
+from inference.engine.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+
+class Roster:
+    """The step thread's."""
+
+    def __init__(
+        self, batch: Batch, scheduler: Scheduler[Sequence], output: Output, memory: MemoryMonitor, books: Books
+    ):
+        self.live: dict[str, Sequence] = {}
+        """Those that have not ended, by id."""
+        self.failures = False
+        """Something has failed since this was last set to False."""
+        self._batch = batch
+        self._scheduler = scheduler
+        self._output = output
+        self._memory = memory
+        self._books = books
+
+    def add(self, sequence: Sequence) -> None:
+        """Queues it, or refuses it."""
+        if sequence.request.failed:
+            return
+        if sequence.id in self.live:
+            # The one that is running goes by the same id, and nothing of it may end.
+            sequence.request.failed = True
+            self._output.put(Failure(sequence, "engine_error", "A request with this id is running already."))
+            return
+        if not sequence.max_tokens:
+            self._books.requests += 1
+            self._output.put(End(sequence, "length"))
+            return
+        refusal = self._memory.refusal()
+        if refusal is None:
+            try:
+                self._scheduler.add(sequence, perf_counter())
+            except QueueFull:
+                refusal = f"{self._scheduler.max_waiting} requests are waiting already. Try again in a moment."
+        if refusal is not None:
+            self.refuse(sequence, "server_is_overloaded", refusal)
+            return
+        self._books.requests += 1
+        self.live[sequence.id] = sequence
+        self._batch.prefix.admit(sequence)
+
+    def refuse(self, sequence: Sequence, code: FailureCode, message: str) -> None:
+        """One that is not queued."""
+        self._output.put(Failure(sequence, code, message))
+        self._fail_request(sequence)
+
+    def cancel(self, wanted: Callable[[Sequence], bool]) -> None:
+        for sequence in [each for each in self.live.values() if wanted(each)]:
+            self.end(End(sequence, "cancelled"))
+
+    def end(self, end: End | Failure) -> None:
+        """It says no more. If it has a row, that goes between steps, see `leave`."""
+        end.sequence.ended = True
+        self._output.put(end)
+        self.part(end.sequence)
+        if isinstance(end, Failure):
+            self._fail_request(end.sequence)
+
+    def part(self, sequence: Sequence) -> None:
+        """It has ended, and its end is told."""
+        self.live.pop(sequence.id, None)
+        self._scheduler.remove([sequence])
+        self._batch.end(sequence)
+        if sequence.row is None:
+            self._batch.prefix.forget(sequence)
+
+    def leave(self, sequence: Sequence) -> None:
+        """Its row goes, what it holds to the prefix cache. The output thread may have ended it unnoticed until now."""
+        self.live.pop(sequence.id, None)
+        self._scheduler.remove([sequence])
+        try:
+            self._batch.leave(sequence)
+        except Exception:
+            log.exception("what request %s has computed could not go to the prefix cache", sequence.id)
+        self._batch.prefix.forget(sequence)
+
+    def time_out(self, sequence: Sequence) -> None:
+        seconds = perf_counter() - sequence.received
+        message = f"The request has taken {seconds:.0f} s, which is its timeout (--timeout)."
+        self.end(Failure(sequence, "timeout", message))
+
+    def fail(self, sequence: Sequence, error: Exception | None = None) -> None:
+        self.failures = True
+        if error is not None:
+            log.error("request %s failed: %s: %s", sequence.id, type(error).__name__, error)
+        self._batch.end(sequence, poisoned=True)
+        self.end(Failure(sequence, "engine_error", "The engine failed on this request."))
+
+    def _fail_request(self, sequence: Sequence) -> None:
+        """One answer of several has failed, and the request with it: nobody waits for the others any more."""
+        request = sequence.request
+        if not request.failed:
+            request.failed = True
+            self.cancel(lambda each: each.request is request)
