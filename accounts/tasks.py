@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from accounts import ledger
+from accounts.models import StoredResponse
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
@@ -24,3 +25,10 @@ def interrupt_abandoned() -> int:
     """
     longest = timedelta(seconds=2 * settings.REQUEST_TIMEOUT_SECONDS, hours=1)
     return ledger.interrupt_started_before(timezone.now() - longest)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def delete_expired_responses() -> int:
+    """Deletes the stored responses whose time is over (ATELIER_RESPONSES_TTL_DAYS); how many."""
+    deleted, _ = StoredResponse.objects.expired().delete()
+    return deleted

@@ -3,6 +3,7 @@
 from accounts.models.api_key import ApiKey
 from accounts.models.audit_event import AuditEvent
 from accounts.models.people import Membership, Team, User
+from accounts.models.stored_response import StoredResponse
 from accounts.models.usage_record import UsageRecord
 
-__all__ = ["ApiKey", "AuditEvent", "Membership", "Team", "UsageRecord", "User"]
+__all__ = ["ApiKey", "AuditEvent", "Membership", "StoredResponse", "Team", "UsageRecord", "User"]

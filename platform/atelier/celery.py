@@ -12,5 +12,9 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "clear-sessions": {"task": "accounts.tasks.clear_sessions", "schedule": crontab(minute="17", hour="4")},
+    "delete-expired-responses": {
+        "task": "accounts.tasks.delete_expired_responses",
+        "schedule": crontab(minute="41"),
+    },
     "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
 }

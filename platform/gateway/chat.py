@@ -72,7 +72,11 @@ class ChatCompletions(GenerationEndpoint):
                 id="",
                 messages=template_messages(request.messages),
                 n=request.n or 1,
-                template=template_options(request),
+                template=template_options(
+                    effort=request.reasoning_effort,
+                    enable_thinking=request.enable_thinking,
+                    more=request.chat_template_kwargs,
+                ),
                 tools=use.tools,
                 tool_choice=use.choice,
                 tool_name=use.name,
@@ -116,19 +120,21 @@ def wanted_logprobs(request: ChatRequest) -> int | None:
     return (request.top_logprobs or 0) if request.logprobs else None
 
 
-def template_options(request: ChatRequest) -> dict[str, Any]:
-    """What the chat template is told beside the messages. The more particular wins: `chat_template_kwargs`, then
-    `enable_thinking`, then `reasoning_effort`."""
-    options = thinking_options(request.reasoning_effort)
-    if request.enable_thinking is not None:
-        options["enable_thinking"] = request.enable_thinking
-    extra = request.chat_template_kwargs or {}
-    if taken := next((name for name in extra if name in RESERVED), None):
+def template_options(
+    *, effort: Effort | None, enable_thinking: bool | None, more: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the chat template is told beside the messages. The more particular wins: `chat_template_kwargs` (`more`),
+    then `enable_thinking`, then the effort. Raises ApiError."""
+    options = thinking_options(effort)
+    if enable_thinking is not None:
+        options["enable_thinking"] = enable_thinking
+    more = more or {}
+    if taken := next((name for name in more if name in RESERVED), None):
         raise errors.invalid(
             f"`chat_template_kwargs.{taken}` can't be set; the request's own fields say it.",
             param=f"chat_template_kwargs.{taken}",
         )
-    return {**options, **extra}
+    return {**options, **more}
 
 
 def thinking_options(effort: str | None) -> dict[str, Any]:

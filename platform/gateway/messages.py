@@ -75,7 +75,7 @@ def _template_message(message: Message, where: str, called: dict[str, str]) -> d
         for call in calls:
             called[call.id or call.function.name] = call.function.name
         if calls:
-            rendered["tool_calls"] = [_template_call(call) for call in calls]
+            rendered["tool_calls"] = [template_call(call) for call in calls]
         reasoning = message.reasoning_content or message.reasoning
         if reasoning:
             rendered["reasoning_content"] = reasoning
@@ -99,7 +99,7 @@ def _calls(message: Message, where: str) -> list[ToolCall]:
     return calls
 
 
-def _template_call(call: ToolCall) -> dict[str, Any]:
+def template_call(call: ToolCall) -> dict[str, Any]:
     """Arguments as an object where they are one: most templates write JSON of them themselves."""
     try:
         arguments = json.loads(call.function.arguments or "{}")
