@@ -3,9 +3,11 @@
 Synchronous: a coroutine wraps these in `sync_to_async`. Each is one statement, so it is whole or not at all.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.authentication import Principal
@@ -86,6 +88,22 @@ def running_of(gateway: str) -> list[RunningRecord]:
     """The rows that this gateway's former life left open, oldest first. One query on a partial index."""
     rows = UsageRecord.objects.filter(gateway=gateway, state=State.RUNNING).order_by("pk")
     return [RunningRecord(request_id, model) for request_id, model in rows.values_list("request_id", "model")]
+
+
+def running_of_user(user_id: int, id: str) -> list[str]:
+    """The ledger's ids of this user's running requests that `id` may mean: their own, the one that their client chose
+    (theirs begin with it and a dot), or that of an answer (they are what follows its prefix)."""
+    rests = [rest for mark in "-_" if (rest := id.partition(mark)[2])]
+    names = [id, *rests, *(f"req_{rest}" for rest in rests)]
+    rows = UsageRecord.objects.filter(user_id=user_id, state=State.RUNNING)
+    return list(
+        rows.filter(Q(request_id__in=names) | Q(request_id__startswith=f"{id}.")).values_list("request_id", flat=True)
+    )
+
+
+def outcomes_of(request_ids: Iterable[str]) -> list[str]:
+    """How these requests ended; empty for one that is running."""
+    return list(UsageRecord.objects.filter(request_id__in=list(request_ids)).values_list("outcome", flat=True))
 
 
 def interrupt(request_id: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> bool:

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 from channels.db import database_sync_to_async
+from django.conf import settings
 
 from accounts.events import subscribe
 from inference.engine.options import OptionError, make
@@ -58,9 +59,14 @@ class Registry:
         return self._models
 
     async def resolve(self, name: str) -> ServedModel | None:
-        """The model of this name: its own, an alias, the path it was served from, or `default`."""
+        """The model of this name: its own; unless --strict-model-id also an alias, the path it was served from, or
+        `default`."""
         await self.models()
         return self._names.get(name)
+
+    async def default(self) -> ServedModel | None:
+        """The one that `default` names; None while nothing is served."""
+        return next(iter(await self.models()), None)
 
     async def watch(self) -> None:
         """Drops the snapshot whenever something changed; runs as long as the gateway."""
@@ -103,6 +109,8 @@ def names_of(models: list[ServedModel]) -> dict[str, ServedModel]:
     names: dict[str, ServedModel] = {}
     for model in models:
         names.setdefault(model.name, model)
+    if settings.STRICT_MODEL_ID:
+        return names
     for model in models:
         for alias in model.aliases:
             names.setdefault(alias, model)

@@ -38,6 +38,9 @@ DRAIN_SECONDS = env.number("ATELIER_DRAIN_SECONDS", 30)
 # What an engine may spend on one step before it counts as wedged and is killed.
 ENGINE_STALL_SECONDS = env.number("ATELIER_ENGINE_STALL_SECONDS", 60, minimum=1)
 DEFAULT_MAX_TOKENS = env.integer("ATELIER_DEFAULT_MAX_TOKENS", 32768, minimum=1)
+# What clients may leave to us otherwise: aliases of models, and parameters without effect.
+STRICT_MODEL_ID = env.flag("ATELIER_STRICT_MODEL_ID")
+STRICT_PARAMETERS = env.flag("ATELIER_STRICT_PARAMETERS")
 REDIS_URL = env.text("ATELIER_REDIS_URL")
 
 # --- Django ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`GET /v1/models` and `GET /v1/models/{id}`."""
 
+from django.conf import settings
 from msgspec import Struct
 
 from gateway import errors, runtime
@@ -26,6 +27,7 @@ class ModelObject(Struct, kw_only=True):
     batching_reason: str | None
     """Why not "batched", in words."""
     aliases: list[str]
+    """Other names that requests may use: none under --strict-model-id."""
 
 
 class ModelList(Struct, kw_only=True):
@@ -57,5 +59,5 @@ def described(model: ServedModel) -> ModelObject:
         modalities=MODALITIES.get(model.kind, ["text"]),
         batching=model.batching,
         batching_reason=model.batching_reason,
-        aliases=list(model.aliases),
+        aliases=[] if settings.STRICT_MODEL_ID else list(model.aliases),
     )

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.errors import ApiError
+from gateway.errors import MOST_NAMED, ApiError
 
 SCOPE_KEY = "atelier.request"
 SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 UNSAFE_IN_HEADER = re.compile(r"[^A-Za-z0-9._-]")
-MOST_IGNORED_NAMED = 32
 
 
 @dataclass(slots=True)
@@ -34,7 +33,11 @@ class RequestContext:
     error_event: Callable[[ApiError], bytes] | None = None
     """The same at the end of a stream; None: as an event of `error_body`."""
     abandoned: Literal["disconnected", "cancelled"] | None = None
-    """Why the guard cancelled the application, if it did: the client went away, or the server stops."""
+    """Why the application was cancelled, if it was: the client went away, or the server stops or was told to."""
+    owner: int | None = None
+    """The user whose generation it is, while it can be cancelled."""
+    withdrawn: bool = False
+    """Its owner has cancelled it."""
 
     @classmethod
     def of_headers(cls, headers: Iterable[tuple[bytes, bytes]]) -> "RequestContext":
@@ -43,6 +46,12 @@ class RequestContext:
         if SANE_ID.fullmatch(given):
             return cls(given, f"{given}.{made[:12]}")
         return cls(f"req_{made}", f"req_{made}")
+
+    def is_called(self, id: str) -> bool:
+        """Whether a client may mean this request by that id: its `x-request-id`, or the id in its answer, which is the
+        ledger's behind the dialect's prefix (`chatcmpl-…`)."""
+        key = self.record_id.removeprefix("req_")
+        return id in (self.request_id, self.record_id) or id.endswith((f"-{key}", f"_{key}"))
 
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.started) * 1000
@@ -60,7 +69,7 @@ class RequestContext:
             ("x-overhead-ms", f"{max(0.0, total - engine):.1f}"),
         ]
         if self.ignored:
-            names = (UNSAFE_IN_HEADER.sub("_", name)[:64] for name in self.ignored[:MOST_IGNORED_NAMED])
+            names = (UNSAFE_IN_HEADER.sub("_", name)[:64] for name in self.ignored[:MOST_NAMED])
             pairs.append(("x-ignored-parameters", ", ".join(names)))
         return [(name.encode(), value.encode("ascii")) for name, value in pairs]
 

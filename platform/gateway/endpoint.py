@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
+from django.conf import settings
 
 from accounts.authentication import Principal
 from gateway import errors, runtime
@@ -82,6 +83,7 @@ class GenerationEndpoint(KeyedEndpoint):
     async def handle(self, body: bytes) -> None:
         context = of(self.scope)
         ask, wording_of = self.parse(body, context)
+        refuse_ignored(context)
         if ask.stream:
             await self._stream(context, ask, wording_of)
         else:
@@ -114,6 +116,12 @@ class GenerationEndpoint(KeyedEndpoint):
                     piece += wording.closing(step.finished)
                 if piece:
                     await events.write(piece, last=step.finished is not None)
+
+
+def refuse_ignored(context: RequestContext) -> None:
+    """To be called when `context.ignored` is complete. Raises ApiError under --strict-parameters."""
+    if settings.STRICT_PARAMETERS and context.ignored:
+        raise errors.without_effect(context.ignored)
 
 
 def api_key(headers: list[tuple[bytes, bytes]]) -> str:

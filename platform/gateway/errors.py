@@ -4,13 +4,15 @@ Messages say what to change. They may quote names of models, fields and hosts, n
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from inference.engine import protocol
 
 LONGEST_QUOTE = 120
+MOST_NAMED = 32
+"""Names of fields in one message or header."""
 
 
 class ApiError(Exception):
@@ -62,6 +64,17 @@ def not_supported(param: str, advice: str) -> ApiError:
     return ApiError(400, f"`{param}` is not supported by this server yet: {advice}.", param=param)
 
 
+def without_effect(names: Sequence[str]) -> ApiError:
+    """Under --strict-parameters, for fields that would only be named in x-ignored-parameters."""
+    shown = ", ".join(quote(name) for name in names[:MOST_NAMED])
+    return ApiError(
+        400,
+        f"These parameters have no effect here, and this server refuses such (--strict-parameters): {shown}. "
+        "Leave them out.",
+        param=names[0][:LONGEST_QUOTE],
+    )
+
+
 def host_not_allowed(host: str) -> ApiError:
     return ApiError(
         400,
@@ -87,6 +100,20 @@ def model_not_found(model: str) -> ApiError:
         f"The model {quote(model)} does not exist or you do not have access to it. `GET /v1/models` lists yours.",
         param="model",
         code="model_not_found",
+    )
+
+
+def request_not_found(id: str) -> ApiError:
+    return ApiError(404, f"You have no running request {quote(id)}; it may have ended.", code="request_not_found")
+
+
+def cancelled() -> ApiError:
+    """For the client whose generation its owner has cancelled. 499 is what proxies call a request that was given up."""
+    return ApiError(
+        499,
+        "The request was cancelled (DELETE /v1/requests).",
+        code="request_cancelled",
+        headers={"x-should-retry": "false"},
     )
 
 
@@ -140,6 +167,13 @@ def draining() -> ApiError:
 
 def engine_error(message: str = "The model's engine stopped while it worked on this request; try again.") -> ApiError:
     return _server_error(500, message, "engine_error")
+
+
+def gateway_silent() -> ApiError:
+    return _server_error(
+        503, "The gateway that works on this request does not answer; try again shortly.", "gateway_silent",
+        _come_back(1),
+    )  # fmt: skip
 
 
 def timeout(message: str) -> ApiError:

@@ -48,6 +48,7 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
     if model is None:
         raise errors.model_not_found(ask.model)
     run = Run(gateway, context, principal, ask, model)
+    context.owner = principal.user_id
     limit, named = time_limit(model)
     try:
         async with asyncio.timeout(limit - context.elapsed_ms() / 1000) as deadline:
@@ -197,6 +198,7 @@ class Run:
         self._tally = tally = event.tally
         self._context.engine_ms = tally.queue_ms + tally.prefill_ms + tally.decode_ms
         self._context.queue_ms = tally.queue_ms
+        self._context.owner = None  # what has ended can't be cancelled any more
         self.outcome = event.reason
         await insist(self.settle())
         if event.reason == "cancelled":
@@ -204,6 +206,7 @@ class Run:
             raise errors.engine_error("The request was cancelled before it was finished.")
 
     async def _failed(self, event: Failed) -> None:
+        self._context.owner = None
         # A failure's tally may be empty; what was received was produced.
         self._tally = event.tally if event.tally.completion_tokens >= self._received.completion_tokens else None
         if event.code == "timeout":

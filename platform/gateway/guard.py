@@ -188,6 +188,8 @@ def unknown_host(scope: Scope) -> str | None:
 def outcome(task: asyncio.Future[None], context: RequestContext) -> ApiError | None:
     """What to tell the client about how the application ended, if anything."""
     if task.cancelled():
+        if context.withdrawn:
+            return errors.cancelled()
         return errors.draining() if context.abandoned == "cancelled" else None
     match task.exception():
         case None:

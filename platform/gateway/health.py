@@ -24,7 +24,7 @@ async def readiness(gateway: "runtime.Runtime") -> tuple[int, dict[str, str | No
     """(HTTP status, what to say): whether a request to the default model would be worked on now."""
     if gateway.requests.draining:
         return 503, {"status": "draining"}
-    model = await gateway.registry.resolve("default")
+    model = await gateway.registry.default()
     if model is None:
         return 503, {"status": "no_model", "model": None}
     try:

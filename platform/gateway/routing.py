@@ -4,6 +4,7 @@ from channels.routing import URLRouter
 from django.urls import path, re_path
 
 from gateway import errors
+from gateway.cancelling import RunningRequest
 from gateway.catalogue import ModelDetail, Models
 from gateway.chat import ChatCompletions
 from gateway.completions import Completions
@@ -25,6 +26,7 @@ application = Guard(
             path("v1/models", Models.as_asgi()),
             # The server has decoded the path: ids with slashes come both as they are and percent-encoded.
             re_path(r"^v1/models/(?P<model>(?s:.+))\Z", ModelDetail.as_asgi()),
+            re_path(r"^v1/requests/(?P<id>[^/]+)\Z", RunningRequest.as_asgi()),
             path("health", Health.as_asgi()),
             path("health/ready", Ready.as_asgi()),
             re_path(r"", Unknown.as_asgi()),

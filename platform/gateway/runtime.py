@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 from accounts.authentication import KeyResolver
+from accounts.events import subscribe
 from gateway.context import RequestContext
 from gateway.database import DatabaseThreads
 from inference.client import EngineClient
@@ -20,6 +21,8 @@ from inference.registry import Registry
 
 logger = logging.getLogger(__name__)
 
+CANCEL = "requests.cancel"
+"""Says the id (as in the ledger) and the owner of a generation that some gateway is to cancel."""
 LONGEST_NAME = 64
 """As the ledger's column."""
 RESTART_SECONDS = 1.0
@@ -41,6 +44,25 @@ class Requests:
             yield
         finally:
             del self._running[task]
+
+    def withdraw(self, id: str, owner: int) -> list[asyncio.Future[None]]:
+        """Cancels this user's generations of that id. They are done when they are settled; none, if none runs here."""
+        found = [
+            (task, context)
+            for task, context in self._running.items()
+            if context.owner == owner and context.is_called(id) and context.abandoned is None
+        ]
+        for task, context in found:
+            context.owner, context.withdrawn, context.abandoned = None, True, "cancelled"
+            task.cancel()
+        return [task for task, _ in found]
+
+    async def watch(self) -> None:
+        """Cancels what other gateways were asked for and don't have; runs as long as the gateway."""
+        async for event in subscribe(CANCEL):
+            match event.payload:
+                case {"id": str(id), "owner": int(owner)}:
+                    self.withdraw(id, owner)
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
         """Refuse new requests, give the others this long (less when `hurry` is set), then cancel what still runs."""
@@ -68,7 +90,8 @@ class Runtime:
         self.engines = EngineClient(name)
         self.database = DatabaseThreads()
         self.requests = Requests()
-        self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in (self.keys.watch, self.registry.watch)]
+        watches = (self.keys.watch, self.registry.watch, self.requests.watch)
+        self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in watches]
 
     async def close(self) -> None:
         for watcher in self._watchers:

@@ -17,9 +17,10 @@ DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": working\n\n"
 
 
-def event(data: bytes) -> bytes:
-    """One event of one line: JSON has no raw line breaks."""
-    return b"data: " + data + b"\n\n"
+def event(data: bytes, name: str = "") -> bytes:
+    """One event of one line: JSON has no raw line breaks. OpenAI's chat names none, other dialects each."""
+    named = b"event: " + name.encode() + b"\n" if name else b""
+    return named + b"data: " + data + b"\n\n"
 
 
 class EventStream:
@@ -29,26 +30,34 @@ class EventStream:
         self._send = send
         self._started = False
         self._heart: asyncio.Future[None] | None = None
+        self._speaks = asyncio.Event()
+        """There is nothing for the heart to do any more."""
 
     async def __aenter__(self) -> Self:
         self._heart = asyncio.ensure_future(self._beat())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
+        await self._rest()
 
     async def write(self, events: bytes, *, last: bool = False) -> None:
         """Sends these events as one chunk; from the first one on, they are sign of life enough."""
-        if self._heart is not None:
-            self._heart.cancel()
+        await self._rest()
         await self._put(events, more_body=not last)
 
+    async def _rest(self) -> None:
+        """Stops the heart, between two beats: half a status line would be the end of the response."""
+        self._speaks.set()
+        if self._heart is not None:
+            heart, self._heart = self._heart, None
+            await asyncio.gather(heart, return_exceptions=True)
+
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(HOLD_SECONDS)
-            await self._put(HEARTBEAT, more_body=True)
+        while not self._speaks.is_set():
+            try:
+                await asyncio.wait_for(self._speaks.wait(), HOLD_SECONDS)
+            except TimeoutError:
+                await self._put(HEARTBEAT, more_body=True)
 
     async def _put(self, data: bytes, *, more_body: bool) -> None:
         if not self._started:

@@ -22,6 +22,12 @@ from inference.registry import own_timeout
 from inference.services import do_deploy_models, do_set_engine_options
 from inference.sources import DEFAULT_MODEL, Source, SourceError, parse_source
 
+STRICT = {
+    "strict_model_id": ("ATELIER_STRICT_MODEL_ID", "requests call a model by its own name only"),
+    "strict_parameters": ("ATELIER_STRICT_PARAMETERS", "a parameter without effect is an error"),
+}
+"""Flags for settings of the gateway: variable and meaning."""
+
 
 class Command(BaseCommand):
     help = "Serves models: gateway, engines and worker, kept alive until Ctrl-C."
@@ -33,6 +39,8 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=settings.HOST, help="address to listen on (default %(default)s)")
         parser.add_argument("--localhost", action="store_true", help=f"the same as --host {LOOPBACK}")
         parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (default %(default)s)")
+        for name, (variable, meaning) in STRICT.items():
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=f"{meaning} ({variable})")
         add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,6 +54,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         check_port(host, port)
         share_import_path()
+        # Settings of the children, which read them as we did.
+        os.environ.update({variable: "yes" for name, (variable, _) in STRICT.items() if options[name]})
         with only_one():
             self.serve(sources, host, port, engine_options)
 
