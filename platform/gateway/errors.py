@@ -85,10 +85,11 @@ def host_not_allowed(host: str) -> ApiError:
 
 
 def invalid_api_key() -> ApiError:
+    # LiteLLM knows an authentication error by OpenAI's first four words.
     return ApiError(
         401,
-        "No valid API key: send `Authorization: Bearer <key>` or `x-api-key: <key>` with a key that is neither "
-        "mistyped nor revoked nor expired.",
+        "Incorrect API key provided: send `Authorization: Bearer <key>` or `x-api-key: <key>` with a key that is "
+        "neither mistyped nor revoked nor expired.",
         code="invalid_api_key",
         headers={"www-authenticate": "Bearer"},
     )
