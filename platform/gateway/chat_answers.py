@@ -1,5 +1,8 @@
 """Answers in OpenAI's chat dialect: `chat.completion` and `chat.completion.chunk`."""
 
+from itertools import groupby
+from operator import attrgetter
+
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway import sse
@@ -151,10 +154,12 @@ class ChatAnswers:
         if delta.calls and self._legacy:
             first = next((call.name for call in delta.calls if call.name), None)
             said.function_call = Function(first or UNSET, "".join(call.arguments for call in delta.calls))
-        elif delta.calls:
-            said.tool_calls = [_delta_of(call) for call in delta.calls]
+        calls = [] if self._legacy else _deltas_of(delta.calls)
+        said.tool_calls = calls[:1] or UNSET
         logprobs = chat_logprobs(delta.logprobs) if self._logprobs else None
-        return self._event([ChunkChoice(index=delta.choice, delta=said, logprobs=logprobs)])
+        choices = [ChunkChoice(index=delta.choice, delta=said, logprobs=logprobs)]
+        choices += [ChunkChoice(index=delta.choice, delta=Delta(tool_calls=[call])) for call in calls[1:]]
+        return b"".join(self._event([choice]) for choice in choices)
 
     def ended(self, end: Ended) -> bytes:
         choice = ChunkChoice(index=end.choice, delta=Delta(), finish_reason=self._reason(end.reason))
@@ -196,9 +201,16 @@ def _call_of(call: Call) -> ToolCall:
     return ToolCall(id=call.id, function=Function(call.name, call.arguments))
 
 
-def _delta_of(call: CallDelta) -> ToolCallDelta:
-    if call.name is None:
-        return ToolCallDelta(index=call.index, function=Function(arguments=call.arguments))
-    return ToolCallDelta(
-        index=call.index, id=call.id or "", type="function", function=Function(call.name, call.arguments)
-    )
+def _deltas_of(calls: list[CallDelta]) -> list[ToolCallDelta]:
+    """One for each call, with all that has come of it. Each gets a chunk of its own, as OpenAI's do: there are clients
+    that look at the first of a chunk's calls only."""
+    deltas = []
+    for index, same in groupby(calls, key=attrgetter("index")):
+        first, *rest = same
+        arguments = "".join([first.arguments, *(piece.arguments for piece in rest)])
+        if first.name is None:
+            deltas.append(ToolCallDelta(index=index, function=Function(arguments=arguments)))
+        else:
+            function = Function(first.name, arguments)
+            deltas.append(ToolCallDelta(index=index, id=first.id or "", type="function", function=function))
+    return deltas

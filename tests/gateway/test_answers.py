@@ -12,11 +12,11 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway import runtime, sse
-from inference.engine.protocol import Accepted
+from inference.engine.protocol import Accepted, CallDelta, Delta, Ended, Finished, FirstToken
 from inference.models import Deployment
 from inference.services import do_record_engine
 from tests.gateway.local import LocalGateway, until
-from tests.gateway.scripts import CHAT, answers, body, only, with_streams
+from tests.gateway.scripts import CHAT, TALLY, answers, body, only, with_streams
 
 
 async def test_a_whole_answer_is_openais_object_and_settled_before_it_leaves(gateway: LocalGateway) -> None:
@@ -63,6 +63,30 @@ async def test_a_stream_is_openais_chunks_one_body_chunk_per_step(gateway: Local
     # The first token, the first text, the rest: whatever the engine sent together leaves together.
     assert len(answer.chunks) <= 3
     assert answer.chunks[-1].endswith(b"data: [DONE]\n\n") and b"lo" in answer.chunks[-1]
+
+
+async def test_no_chunk_has_more_than_one_tool_call(gateway: LocalGateway) -> None:
+    """LlamaIndex, for one, looks at the first of the list only."""
+
+    async def calls(engine: Any, request: Any) -> Any:
+        yield [Accepted(request.id, 7), FirstToken(request.id, queue_ms=1.0, engine_ms=3.0)]
+        pieces = [
+            CallDelta(0, "call_a", "f", '{"x"'), CallDelta(0, None, None, ": 1}"),
+            CallDelta(1, "call_b", "g", ""), CallDelta(1, None, None, "{}"),
+        ]  # fmt: skip
+        yield Delta(request.id, tokens=3, calls=pieces)
+        yield [Ended(request.id, 0, "tool_calls"), Finished(request.id, "tool_calls", TALLY)]
+
+    async with gateway.engine(calls):
+        answer = await gateway.ask(CHAT, body=body(stream=True))
+    chunks = [ChatCompletionChunk.model_validate(item, strict=True) for item in answer.events[:-1]]
+    seen = [chunk.choices[0].delta.tool_calls for chunk in chunks if chunk.choices[0].delta.tool_calls]
+    assert [len(each) for each in seen] == [1, 1]
+    told = [(call.index, call.id, call.function) for [call] in seen]
+    assert [(index, id, function.name, function.arguments) for index, id, function in told if function] == [
+        (0, "call_a", "f", '{"x": 1}'),
+        (1, "call_b", "g", "{}"),
+    ]
 
 
 async def test_without_include_usage_no_chunk_has_any(gateway: LocalGateway) -> None:
