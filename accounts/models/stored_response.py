@@ -17,14 +17,15 @@ class StoredResponseQuerySet(models.QuerySet["StoredResponse"]):
 
     def owned_by(self, *, user_id: int, team_id: int | None) -> "StoredResponseQuerySet":
         """Those that keys of this user for this team (None: for no team) have made."""
-        return self.filter(user_id=user_id, team_id=team_id)
+        owned = self.filter(user_id=user_id)
+        return owned.filter(team=None) if team_id is None else owned.filter(team_id=team_id)
 
 
 class StoredResponse(models.Model):
     response_id = models.CharField(max_length=80, unique=True)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="responses")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, related_name="responses")
-    # JSON as it goes over the wire. Text, because PostgreSQL's jsonb refuses the null character, which a prompt may hold.
+    # JSON as it goes over the wire. Text, for PostgreSQL's jsonb refuses the null character, which a prompt may hold.
     input_items = models.TextField()
     """All that the model was shown: the items before this response's own input as well."""
     response = models.TextField()

@@ -41,6 +41,7 @@ DEFAULT_MAX_TOKENS = env.integer("ATELIER_DEFAULT_MAX_TOKENS", 32768, minimum=1)
 # What clients may leave to us otherwise: aliases of models, and parameters without effect.
 STRICT_MODEL_ID = env.flag("ATELIER_STRICT_MODEL_ID")
 STRICT_PARAMETERS = env.flag("ATELIER_STRICT_PARAMETERS")
+RESPONSES_TTL_DAYS = env.integer("ATELIER_RESPONSES_TTL_DAYS", 30, minimum=1)
 REDIS_URL = env.text("ATELIER_REDIS_URL")
 
 # --- Django ------------------------------------------------------------------------------------------------------

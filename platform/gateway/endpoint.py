@@ -80,6 +80,9 @@ class GenerationEndpoint(KeyedEndpoint):
     def parse(self, body: bytes, context: RequestContext) -> Parsed:
         """What the body asks for, and how to word the answer. Raises ApiError; fills in `context.ignored`."""
 
+    async def concluded(self, wording: Wording) -> None:
+        """Called when the last of an answer has been worded, before it leaves."""
+
     async def handle(self, body: bytes) -> None:
         context = of(self.scope)
         ask, wording_of = self.parse(body, context)
@@ -95,7 +98,10 @@ class GenerationEndpoint(KeyedEndpoint):
             async for step in run:
                 answers.add(step.events)
                 if step.finished:
-                    await self.answer(wording_of(run.stamp).whole(answers.all, step.finished))
+                    wording = wording_of(run.stamp)
+                    whole = wording.whole(answers.all, step.finished)
+                    await self.concluded(wording)
+                    await self.answer(whole)
 
     async def _stream(self, context: RequestContext, ask: Ask, wording_of: Callable[[Stamp], Wording]) -> None:
         async with (
@@ -114,6 +120,7 @@ class GenerationEndpoint(KeyedEndpoint):
                     piece += wording.piece(event) if isinstance(event, Delta) else wording.ended(event)
                 if step.finished:
                     piece += wording.closing(step.finished)
+                    await self.concluded(wording)
                 if piece:
                     await events.write(piece, last=step.finished is not None)
 

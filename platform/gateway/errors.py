@@ -118,6 +118,21 @@ def cancelled() -> ApiError:
     )
 
 
+def response_not_found(id: str) -> ApiError:
+    """None that is stored; or not for this owner, or no longer: no oracle."""
+    return ApiError(404, f"Response with id {quote(id)} not found.", code="response_not_found")
+
+
+def previous_response_not_found(id: str) -> ApiError:
+    return ApiError(
+        404,
+        f"Previous response with id {quote(id)} not found. It was not stored, has expired or is not yours; send the "
+        "conversation in `input`.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )
+
+
 def unknown_path(path: str) -> ApiError:
     return ApiError(404, f"There is nothing at {quote(path)}.", code="unknown_url")
 

@@ -11,6 +11,7 @@ from gateway.completions import Completions
 from gateway.endpoint import Endpoint
 from gateway.guard import Guard
 from gateway.health import Health, Ready
+from gateway.responses.endpoint import CancelResponse, InputItems, Responses, StoredResponses
 
 
 class Unknown(Endpoint):
@@ -27,6 +28,10 @@ application = Guard(
             # The server has decoded the path: ids with slashes come both as they are and percent-encoded.
             re_path(r"^v1/models/(?P<model>(?s:.+))\Z", ModelDetail.as_asgi()),
             re_path(r"^v1/requests/(?P<id>[^/]+)\Z", RunningRequest.as_asgi()),
+            path("v1/responses", Responses.as_asgi()),
+            re_path(r"^v1/responses/(?P<id>[^/]+)\Z", StoredResponses.as_asgi()),
+            re_path(r"^v1/responses/(?P<id>[^/]+)/input_items\Z", InputItems.as_asgi()),
+            re_path(r"^v1/responses/(?P<id>[^/]+)/cancel\Z", CancelResponse.as_asgi()),
             path("health", Health.as_asgi()),
             path("health/ready", Ready.as_asgi()),
             re_path(r"", Unknown.as_asgi()),

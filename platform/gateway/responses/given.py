@@ -1,0 +1,173 @@
+"""The `input` of a request: items as clients send them, checked and made whole."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gateway import errors
+from gateway.body import Fields, without_effect
+from gateway.responses.items import (
+    FunctionCall,
+    FunctionCallOutput,
+    Ids,
+    InputText,
+    Item,
+    Message,
+    OutputText,
+    Reasoning,
+    ReasoningText,
+    SummaryText,
+)
+
+T = TypeVar("T")
+
+
+class InputPart(Struct):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class InputItem(Struct):
+    """As a client sends it: the fields of every kind at once."""
+
+    type: str | None = None
+    id: str | None = None
+    status: str | None = None
+    role: str | None = None
+    content: str | list[InputPart] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[InputPart] | None = None
+    summary: list[InputPart] | None = None
+
+    @property
+    def kind(self) -> str:
+        if self.type is not None:
+            return self.type
+        return "item_reference" if self.role is None and self.id is not None else "message"
+
+
+ITEM_FIELDS = set(InputItem.__struct_fields__)
+ROLES = ("user", "assistant", "system", "developer")
+KINDS = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
+MEDIA_PARTS = {"input_image", "input_file", "input_audio"}
+
+read_objects = msgspec.json.Decoder(list[Fields]).decode
+
+
+def references(given: str | list[InputItem]) -> dict[str, str]:
+    """Response ids by the ids of their items that the input refers to. Raises ApiError for one that can't be ours."""
+    found: dict[str, str] = {}
+    for at, item in enumerate(given if isinstance(given, list) else []):
+        if item.kind == "item_reference":
+            response = Ids.response_of(item.id or "")
+            if item.id is None or response is None:
+                raise _unknown_item(item.id, at)
+            found[item.id] = response
+    return found
+
+
+def read_items(given: str | list[InputItem], ids: Ids, stored: Mapping[str, Item]) -> list[Item]:
+    """One item for each of the input's. `stored`: those that it may refer to, by id. Raises ApiError."""
+    if isinstance(given, str):
+        return [Message(id=ids.item("msg"), role="user", content=[InputText(given)])]
+    return [_read(item, at, ids, stored) for at, item in enumerate(given)]
+
+
+def _read(item: InputItem, at: int, ids: Ids, stored: Mapping[str, Item]) -> Item:
+    where = f"input[{at}]"
+    match item.kind:
+        case "message":
+            return _message(item, where, ids)
+        case "reasoning":
+            return Reasoning(
+                id=item.id or ids.item("rs"),
+                summary=[SummaryText(text) for text in _texts(item.summary or [], f"{where}.summary", "summary_text")],
+                content=[ReasoningText(text) for text in _thoughts(item.content, f"{where}.content")],
+            )
+        case "function_call":
+            return FunctionCall(
+                id=item.id or ids.item("fc"),
+                call_id=_required(item.call_id, f"{where}.call_id"),
+                name=_required(item.name, f"{where}.name"),
+                arguments="{}" if item.arguments is None else item.arguments,
+            )
+        case "function_call_output":
+            return FunctionCallOutput(
+                id=item.id or ids.item("fco"),
+                call_id=_required(item.call_id, f"{where}.call_id"),
+                output=_output(item.output, f"{where}.output"),
+            )
+        case "item_reference":
+            if item.id is None or item.id not in stored:
+                raise _unknown_item(item.id, at)
+            return stored[item.id]
+    raise errors.invalid(f"`{where}.type` must be one of {', '.join(KINDS)}.", param=f"{where}.type")
+
+
+def _message(item: InputItem, where: str, ids: Ids) -> Message:
+    role = _required(item.role, f"{where}.role")
+    if role not in ROLES:
+        raise errors.invalid(
+            f"`{where}.role` must be one of {', '.join(ROLES)}; what a function answered is an item of type "
+            "`function_call_output`.",
+            param=f"{where}.role",
+        )
+    texts = _said(item.content, f"{where}.content", "input_text", "output_text", "refusal")
+    part = OutputText if role == "assistant" else InputText
+    return Message(id=item.id or ids.item("msg"), role=role, content=[part(text) for text in texts])
+
+
+def _output(output: str | list[InputPart] | None, where: str) -> str | list[InputText]:
+    if isinstance(output, str):
+        return output
+    return [InputText(text) for text in _said(output, where, "input_text", "output_text")]
+
+
+def _said(content: str | list[InputPart] | None, where: str, *kinds: str) -> list[str]:
+    if content is None:
+        raise errors.invalid(f"`{where}` is required.", param=where)
+    return [content] if isinstance(content, str) else list(_texts(content, where, *kinds))
+
+
+def _thoughts(content: str | list[InputPart] | None, where: str) -> Iterator[str]:
+    if isinstance(content, str):
+        raise errors.invalid(f"`{where}` must be a list of parts of type `reasoning_text`.", param=where)
+    return _texts(content or [], where, "reasoning_text")
+
+
+def _texts(parts: Sequence[InputPart], where: str, *kinds: str) -> Iterator[str]:
+    for at, part in enumerate(parts):
+        place = f"{where}[{at}]"
+        if part.type in MEDIA_PARTS:
+            raise errors.not_supported(place, f"parts of type `{part.type}` can't be read; send text")
+        if part.type not in kinds:
+            raise errors.invalid(f"`{place}.type` must be {' or '.join(kinds)}.", param=f"{place}.type")
+        if part.type == "refusal":
+            yield _required(part.refusal, f"{place}.refusal")
+        else:
+            yield _required(part.text, f"{place}.text")
+
+
+def _required(value: T | None, where: str) -> T:
+    if value is None:
+        raise errors.invalid(f"`{where}` is required.", param=where)
+    return value
+
+
+def _unknown_item(id: str | None, at: int) -> errors.ApiError:
+    return errors.invalid(
+        f"`input[{at}].id`: there is no stored item {errors.quote(id or '')}; send the item itself.",
+        param=f"input[{at}].id",
+    )
+
+
+def ignored_in_items(given: msgspec.Raw) -> list[str]:
+    """The fields of input items that nothing here looks at."""
+    if not bytes(given).lstrip().startswith(b"["):
+        return []
+    return [name for item in read_objects(given) for name in without_effect(item, ITEM_FIELDS, within="input")]
