@@ -15,6 +15,7 @@ from zmq.utils.monitor import recv_monitor_message
 from inference.engine import protocol
 from inference.engine.protocol import (
     Accepted,
+    Counted,
     Delta,
     Ended,
     Failed,
@@ -122,6 +123,7 @@ class _Link:
         self._ready: Ready | None = None
         self._became_ready = asyncio.Event()
         self._running: dict[str, Generation] = {}
+        self._counting: dict[str, asyncio.Future[Counted | Failed]] = {}
         self._reconciled: asyncio.Queue[Reconciled] = asyncio.Queue()
         self._context = context
         self._intake = self._connect(identity, intake)
@@ -168,6 +170,18 @@ class _Link:
         self.send(request)
         return generation
 
+    async def count(self, request: protocol.Generate) -> Counted | Failed:
+        if self._ready is None:
+            raise EngineDied
+        answer: asyncio.Future[Counted | Failed] = asyncio.get_running_loop().create_future()
+        self._counting[request.id] = answer
+        request.instance = self._ready.instance
+        self.send(protocol.Count(request))
+        try:
+            return await answer
+        finally:
+            del self._counting[request.id]
+
     async def reconcile(self, ids: list[str], timeout: float) -> dict[str, Tally]:
         await self.ready(timeout)
         self.send(protocol.Reconcile(ids))
@@ -213,12 +227,21 @@ class _Link:
                 self._became_ready.set()
             case Reconciled():
                 self._reconciled.put_nowait(event)
+            case Counted():
+                self._counted(event)
+            case Failed() if event.id in self._counting:
+                self._counted(event)
             case Finished() | Failed():
                 if (generation := self._running.pop(event.id, None)) is not None:
                     generation._push(event)
             case _:
                 if (generation := self._running.get(event.id)) is not None:
                     generation._push(event)
+
+    def _counted(self, event: Counted | Failed) -> None:
+        answer = self._counting.get(event.id)
+        if answer is not None and not answer.done():
+            answer.set_result(event)
 
     async def _watch(self) -> None:
         """Follows the connection: the operating system tells at once when the engine's process is gone."""
@@ -243,6 +266,9 @@ class _Link:
         running, self._running = self._running, {}
         for generation in running.values():
             generation._die()
+        for answer in self._counting.values():
+            if not answer.done():
+                answer.set_exception(EngineDied())
 
 
 class EngineClient:
@@ -268,6 +294,10 @@ class EngineClient:
     def generate(self, endpoint: str, request: protocol.Generate) -> Generation:
         """Starts a request. Where the engine is not there, the generation's first step raises EngineDied."""
         return self._link(endpoint).generate(request)
+
+    async def count(self, endpoint: str, request: protocol.Generate) -> Counted | Failed:
+        """How long the request's prompt is; it is not run. Raises EngineDied where the engine is not there."""
+        return await self._link(endpoint).count(request)
 
     async def reconcile(self, endpoint: str, ids: list[str], timeout: float) -> dict[str, Tally]:
         """How requests of a former life of this client ended, as far as the engine knows; those still running are

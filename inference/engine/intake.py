@@ -13,7 +13,7 @@ import zmq
 from inference.engine import protocol
 from inference.engine.model import LoadedModel
 from inference.engine.output import Output, Say, Subscribe
-from inference.engine.prepare import Limits, Refusal, needs_time, prepare
+from inference.engine.prepare import Limits, Refusal, count, needs_time, prepare
 from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,9 @@ class Intake:
                     self._slow.submit(self._generate, client, message)
                 else:
                     self._generate(client, message)
+            case protocol.Count(request):
+                if request.instance in ("", self._ready.instance):
+                    self._count(client, request)
             case protocol.Cancel(id):
                 if (client, id) in self._preparing:
                     self._preparing[client, id] = True
@@ -111,17 +114,18 @@ class Intake:
             case protocol.Reconcile(ids):
                 self._submit(ReconcileRequest(client, ids))
 
+    def _count(self, client: bytes, request: protocol.Generate) -> None:
+        try:
+            event: protocol.Event = protocol.Counted(request.id, count(request, self._model))
+        except Exception as error:
+            event = _failed(request, error)
+        self._output.put(Say(client, event))
+
     def _generate(self, client: bytes, request: protocol.Generate) -> None:
         try:
             prepared = prepare(client, request, self._model, self._limits)
-        except Refusal as refusal:
-            failed = protocol.Failed(request.id, refusal.code, refusal.message, refusal.param)
-            self._output.put(Say(client, failed))
-        except Exception:
-            # One odd request must not take the thread that receives all others with it.
-            log.exception("request %s can't be prepared", request.id)
-            failed = protocol.Failed(request.id, "engine_error", "The engine could not prepare this request.")
-            self._output.put(Say(client, failed))
+        except Exception as error:
+            self._output.put(Say(client, _failed(request, error)))
         else:
             self._output.put(Say(client, protocol.Accepted(request.id, prepared.prompt_tokens)))
             for sequence in prepared.sequences:
@@ -130,3 +134,11 @@ class Intake:
                 self._submit(CancelRequest(client, request.id))
         finally:
             self._preparing.pop((client, request.id), None)
+
+
+def _failed(request: protocol.Generate, error: Exception) -> protocol.Failed:
+    """Why a request can't be prepared. One odd request must not take the thread that receives all others with it."""
+    if isinstance(error, Refusal):
+        return protocol.Failed(request.id, error.code, error.message, error.param)
+    log.error("request %s can't be prepared", request.id, exc_info=error)
+    return protocol.Failed(request.id, "engine_error", "The engine could not prepare this request.")

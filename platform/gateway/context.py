@@ -26,12 +26,17 @@ class RequestContext:
     engine_ms: float | None = None
     """How long the engine worked on what is answered so far, its queue included; None until it said so."""
     queue_ms: float = 0.0
+    prompt_tokens: int = 0
+    """As the engine counted them, and how many of them it found in its cache: known with the first token."""
+    cached_tokens: int = 0
     ignored: list[str] = field(default_factory=list)
     """Parameters without effect here."""
     error_body: Callable[[ApiError], bytes] = lambda error: error.body()
     """How the endpoint's dialect words an error."""
     error_event: Callable[[ApiError], bytes] | None = None
     """The same at the end of a stream; None: as an event of `error_body`."""
+    more_headers: list[tuple[str, str]] = field(default_factory=list)
+    """What the endpoint's dialect wants in every response beside ours."""
     abandoned: Literal["disconnected", "cancelled"] | None = None
     """Why the application was cancelled, if it was: the client went away, or the server stops or was told to."""
     owner: int | None = None
@@ -67,6 +72,7 @@ class RequestContext:
             ("openai-processing-ms", f"{total:.0f}"),
             ("x-queue-ms", f"{self.queue_ms:.1f}"),
             ("x-overhead-ms", f"{max(0.0, total - engine):.1f}"),
+            *self.more_headers,
         ]
         if self.ignored:
             names = (UNSAFE_IN_HEADER.sub("_", name)[:64] for name in self.ignored[:MOST_NAMED])

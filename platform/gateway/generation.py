@@ -137,11 +137,12 @@ class Run:
                 case Ended():
                     events.append(event)
                 case Accepted():
-                    self._received.prompt_tokens = event.prompt_tokens
+                    self._context.prompt_tokens = self._received.prompt_tokens = event.prompt_tokens
                 case FirstToken():
                     self._ttft_ms = self._context.elapsed_ms()
                     self._context.queue_ms = self._received.queue_ms = event.queue_ms
                     self._context.engine_ms = event.engine_ms
+                    self._context.cached_tokens = event.cached_tokens
                 case Failed():
                     await self._failed(event)
                 case Finished():
@@ -199,7 +200,8 @@ class Run:
         self._context.engine_ms = tally.queue_ms + tally.prefill_ms + tally.decode_ms
         self._context.queue_ms = tally.queue_ms
         self._context.owner = None  # what has ended can't be cancelled any more
-        self.outcome = event.reason
+        # To the ledger, a model that stops to have a tool called has stopped.
+        self.outcome = "stop" if event.reason == "tool_calls" else event.reason
         await insist(self.settle())
         if event.reason == "cancelled":
             # Not by us: whoever cancels here stops listening.

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
@@ -33,11 +33,19 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
-    def __init__(self, application: Application) -> None:
+    """dialects: by how a path begins, what tells a context how errors are worded there, if not as OpenAI's are."""
+
+    def __init__(
+        self, application: Application, dialects: Mapping[str, Callable[[RequestContext], None]] | None = None
+    ) -> None:
         self.application = application
+        self.dialects = dialects or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = RequestContext.of_headers(scope["headers"])
+        for prefix, speak in self.dialects.items():
+            if scope["path"].startswith(prefix):
+                speak(context)
         response = Response(send, context, without_body=scope["method"] == "HEAD")
         # A client may set root_path under Daphne, and then the router would look for our paths below it.
         scope = {**scope, "root_path": "", SCOPE_KEY: context}

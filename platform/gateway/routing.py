@@ -4,6 +4,8 @@ from channels.routing import URLRouter
 from django.urls import path, re_path
 
 from gateway import errors
+from gateway.anthropic.endpoint import CountTokens, Messages
+from gateway.anthropic.errors import speak as speak_anthropic
 from gateway.cancelling import RunningRequest
 from gateway.catalogue import ModelDetail, Models
 from gateway.chat import ChatCompletions
@@ -24,6 +26,8 @@ application = Guard(
         [
             path("v1/chat/completions", ChatCompletions.as_asgi()),
             path("v1/completions", Completions.as_asgi()),
+            path("v1/messages", Messages.as_asgi()),
+            path("v1/messages/count_tokens", CountTokens.as_asgi()),
             path("v1/models", Models.as_asgi()),
             # The server has decoded the path: ids with slashes come both as they are and percent-encoded.
             re_path(r"^v1/models/(?P<model>(?s:.+))\Z", ModelDetail.as_asgi()),
@@ -36,5 +40,6 @@ application = Guard(
             path("health/ready", Ready.as_asgi()),
             re_path(r"", Unknown.as_asgi()),
         ]
-    )
+    ),
+    dialects={"/v1/messages": speak_anthropic},
 )

@@ -9,7 +9,7 @@ import zmq
 import zmq.asyncio
 
 from inference.engine import protocol
-from inference.engine.protocol import Cancel, Generate, Hello, Ready, Reconcile, Reconciled, Stats, Tally
+from inference.engine.protocol import Cancel, Count, Generate, Hello, Ready, Reconcile, Reconciled, Stats, Tally
 
 Script = Callable[["ScriptedEngine", Generate], AsyncIterator[Any]]
 
@@ -66,6 +66,9 @@ class ScriptedEngine:
                     self.requests.append(request)
                     self.cancelled[request.id] = asyncio.Event()
                     self._spawn(self._run(client, request))
+                case Count(request):
+                    # Never answered: real engines do that in time.
+                    self.requests.append(request)
                 case Cancel(id):
                     self.cancelled[id].set()
                 case Reconcile(ids):

@@ -17,14 +17,16 @@ class PromptError(Exception):
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-    """The conversation as the model reads it, ready for the assistant's answer. Raises PromptError.
+    """The conversation as the model reads it, ready for the assistant's answer, or with `continue_final_message` for
+    the rest of the last message. Raises PromptError.
 
     `tokenizer` is mlx-lm's wrapper, which knows the models whose template is code instead of Jinja.
     """
+    opens = not options.get("continue_final_message")
     if not tokenizer.has_chat_template:
         raise PromptError("This model has no chat template; use /v1/completions with a plain prompt.", "messages")
     try:
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens, **options)
     except TemplateError as error:
         # Templates refuse conversations with raise_exception("…"): roles that must alternate, no system role …
         raise PromptError(f"The model's chat template refused the conversation: {error}", "messages") from error
