@@ -16,7 +16,7 @@ from accounts.tasks import delete_expired_responses
 from gateway import sse
 from inference.engine.protocol import Accepted, CallDelta, Delta, Ended, Failed, Finished, FirstToken
 from tests.gateway.local import LocalGateway
-from tests.gateway.scripts import TALLY, answers, only, with_streams
+from tests.gateway.scripts import TALLY, answers, begins_and_waits, only, with_streams
 
 RESPONSES = "/v1/responses"
 
@@ -234,6 +234,20 @@ async def test_a_stream_that_breaks_ends_with_a_failed_response(gateway: LocalGa
     [message] = failed["output"]
     assert (message["status"], message["content"][0]["text"]) == ("incomplete", "Hello")
     assert await stored() == []
+
+
+async def test_a_response_that_its_owner_stops_has_failed(gateway: LocalGateway) -> None:
+    async with (
+        gateway.engine(begins_and_waits),
+        gateway.exchange(RESPONSES, body=body(stream=True)) as answer,
+    ):
+        await answer.until(lambda: b"Hello" in answer.body)
+        id = events_of(answer)[0]["response"]["id"]
+        assert (await gateway.ask(f"/v1/requests/{id}", method="DELETE")).status == 200
+        await answer.finish()
+    failed = events_of(answer)[-1]["response"]
+    assert failed["error"]["code"] == "server_error" and "cancelled" in failed["error"]["message"]
+    assert (await gateway.ask(f"{RESPONSES}/{id}", method="GET")).status == 404
 
 
 async def test_a_failure_before_the_first_event_has_the_events_before_it(

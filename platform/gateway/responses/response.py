@@ -1,12 +1,10 @@
 """The `response` object, as it is answered, streamed and stored."""
 
-from typing import Any
-
 from msgspec import Struct
 
 from gateway.answers import Ending, Stamp
 from gateway.responses.items import Item
-from gateway.responses.request import CreateRequest, FunctionTool
+from gateway.responses.request import CreateRequest, FunctionTool, NamedTool, ReasoningConfig, TextConfig
 from inference.engine.protocol import Tally
 
 
@@ -58,14 +56,14 @@ class Response(Ending, kw_only=True):
     parallel_tool_calls: bool
     previous_response_id: str | None
     prompt_cache_key: str | None
-    reasoning: dict[str, str | None]
+    reasoning: ReasoningConfig
     safety_identifier: str | None
     service_tier: str
     store: bool
     temperature: float | None
     """null: the model's own default; so `top_p`."""
-    text: dict[str, Any]
-    tool_choice: Any
+    text: TextConfig
+    tool_choice: str | NamedTool
     tools: list[FunctionTool]
     top_logprobs: int
     top_p: float | None
@@ -86,12 +84,12 @@ def begun(id: str, stamp: Stamp, request: CreateRequest) -> Response:
         parallel_tool_calls=request.parallel_tool_calls is not False,
         previous_response_id=request.previous_response_id,
         prompt_cache_key=request.prompt_cache_key,
-        reasoning={"effort": request.effort, "summary": None},
+        reasoning=ReasoningConfig(request.effort),
         safety_identifier=request.safety_identifier,
         service_tier="flex" if request.service_tier == "flex" else "default",
         store=request.stores,
         temperature=request.temperature,
-        text={"format": request.shown_format()},
+        text=TextConfig(request.shown_format()),
         tool_choice="auto" if request.tool_choice is None else request.tool_choice,
         tools=request.tools or [],
         top_logprobs=request.top_logprobs or 0,

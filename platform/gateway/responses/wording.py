@@ -59,7 +59,8 @@ class ResponseAnswers:
     def failed(self, error: ApiError) -> bytes:
         """What a stream that breaks ends with."""
         opening = b"" if self._opened else self.opening()
-        code = "server_error" if error.status >= 500 else "invalid_prompt"
+        # The SDKs' types have no others for what can happen here.
+        code = "invalid_prompt" if error.code in ENGINES_CODES else "server_error"
         response = structs.replace(
             self._response,
             status="failed",
