@@ -17,10 +17,12 @@ from inference.engine.protocol import (
     Accepted,
     Counted,
     Delta,
+    Embedded,
     Ended,
     Failed,
     Finished,
     FirstToken,
+    Ranked,
     Ready,
     Reconciled,
     Stats,
@@ -33,7 +35,7 @@ SCOPE_KEY = "atelier.engines"
 """Where an ASGI scope has the EngineClient of the process that it arrived in."""
 GREET_SECONDS = 0.05
 
-GenerationEvent = Accepted | FirstToken | Delta | Ended | Finished | Failed
+GenerationEvent = Accepted | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
 
 
 class EngineError(Exception):
@@ -160,7 +162,7 @@ class _Link:
         assert self._ready is not None
         return self._ready
 
-    def generate(self, request: protocol.Generate) -> Generation:
+    def generate(self, request: protocol.Request) -> Generation:
         generation = Generation(self, request.id)
         if self._ready is None:
             generation._die()
@@ -291,7 +293,7 @@ class EngineClient:
         """What the engine says of itself; waits up to `timeout` seconds for it. Raises EngineUnavailable."""
         return await self._link(endpoint).ready(timeout)
 
-    def generate(self, endpoint: str, request: protocol.Generate) -> Generation:
+    def generate(self, endpoint: str, request: protocol.Request) -> Generation:
         """Starts a request. Where the engine is not there, the generation's first step raises EngineDied."""
         return self._link(endpoint).generate(request)
 

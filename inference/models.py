@@ -18,13 +18,17 @@ class Model(models.Model):
     class Kind(models.TextChoices):
         TEXT = "text"
         VISION = "vision"
+        EMBEDDING = "embedding"
+        RERANKER = "reranker"
 
     name = models.CharField(max_length=200, unique=True, help_text="What requests call it.")
     source = models.CharField(
         max_length=1000, unique=True, help_text="A folder, a Hugging Face id, or builtin:NAME for one that we ship."
     )
     aliases = models.JSONField(default=list, blank=True, help_text="Other names for it.")
-    kind = models.CharField(max_length=16, choices=Kind, default=Kind.TEXT)
+    kind = models.CharField(
+        max_length=16, choices=Kind, blank=True, help_text="What it is for; empty: as its files tell its engine."
+    )
     engine_options = models.JSONField(
         default=dict,
         blank=True,
@@ -73,6 +77,8 @@ class Engine(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.STARTING)
     pid = models.PositiveIntegerField(null=True)
     context_length = models.PositiveIntegerField(null=True)
+    kind = models.CharField(max_length=16, choices=Model.Kind, blank=True)
+    """What its model is for, as it said when it was ready last; empty until then."""
     batching = models.CharField(max_length=16, choices=Batching, blank=True)
     """How it runs its requests, as it said when it was ready last; empty until then."""
     batching_reason = models.TextField(blank=True)

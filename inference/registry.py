@@ -23,7 +23,8 @@ class ServedModel:
     name: str
     aliases: tuple[str, ...]
     source: str
-    kind: str
+    kind: str | None
+    """None until it is known: where nobody said it, its engine tells it when it is ready for the first time."""
     created: int
     """Unix seconds."""
     endpoint: str
@@ -82,7 +83,7 @@ def read_models() -> list[ServedModel]:
             name=deployment.model.name,
             aliases=tuple(deployment.model.aliases),
             source=deployment.model.source,
-            kind=deployment.model.kind,
+            kind=deployment.model.kind or (engine.kind if engine else "") or None,
             created=int(deployment.model.created_at.timestamp()),
             endpoint=endpoint_of(deployment),
             state=engine.state if engine else Engine.State.STARTING.value,

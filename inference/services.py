@@ -17,13 +17,16 @@ ENGINES_CHANGED = "engines.changed"
 @transaction.atomic
 def do_deploy_models(sources: list[Source], *, host: str) -> list[Deployment]:
     """Makes these the models that `host` serves, in this order, and no others. Raises ValueError for two different
-    models of one name."""
-    names: dict[str, str] = {}
+    models of one name, and for one that is to be of two kinds."""
+    names: dict[str, Source] = {}
     for source in sources:
-        if names.setdefault(source.name, source.source) != source.source:
+        known = names.setdefault(source.name, source)
+        if known.source != source.source:
             raise ValueError(
-                f"{source.source} and {names[source.name]} would both be called {source.name}. Rename one folder."
+                f"{source.source} and {known.source} would both be called {source.name}. Rename one folder."
             )
+        if known.kind != source.kind:
+            raise ValueError(f"{source.name} is named twice, for different purposes. Name it once.")
     models = [_model_for(source) for source in sources]
     Deployment.objects.filter(host=host).exclude(model__in=models).delete()
     deployments = [
@@ -39,6 +42,7 @@ def _model_for(source: Source) -> Model:
     known = Model.objects.filter(source=source.source).first() or Model.objects.filter(name=source.name).first()
     model = known or Model(name=source.name)
     model.source = source.source
+    model.kind = source.kind
     model.aliases = list(dict.fromkeys([*model.aliases, *source.aliases]))
     model.save()
     return model

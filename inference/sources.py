@@ -18,11 +18,13 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """name: what requests call the model.  source: what is stored and loaded.  aliases: other names for it."""
+    """name: what requests call the model.  source: what is stored and loaded.  aliases: other names for it.  kind: one
+    of `Model.Kind` where the user says what the model is for, else empty."""
 
     name: str
     source: str
     aliases: tuple[str, ...] = ()
+    kind: str = ""
 
 
 def parse_source(given: str) -> Source:

@@ -125,6 +125,7 @@ class EngineKeeper:
                 state=Engine.State.READY,
                 pid=ready.pid,
                 context_length=ready.context_length,
+                kind=ready.kind,
                 batching=ready.batching,
                 batching_reason=ready.batching_reason,
             )
@@ -196,6 +197,7 @@ def engine_argv(deployment: Deployment, endpoint: str) -> list[str]:
     return [
         sys.executable, "-m", "inference.engine",
         "--model", load_path(model.source), "--name", model.name, "--endpoint", endpoint,
+        *(["--kind", model.kind] if model.kind else []),
         *options.argv(options.make(model.engine_options)),
     ]  # fmt: skip
 

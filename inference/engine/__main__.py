@@ -7,6 +7,9 @@ import os
 import signal
 import sys
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -15,59 +18,71 @@ from inference.engine.assembly import assemble
 from inference.engine.blas import choose_threads
 from inference.engine.core import Core
 from inference.engine.intake import CancelClient, Intake
+from inference.engine.kinds import kind_of
 from inference.engine.model import ModelError, load_model
 from inference.engine.options import OPTIONS_REFUSED, EngineOptions, OptionError, add_arguments, given, make, resolved
 from inference.engine.output import Output
 from inference.engine.prepare import Limits
+from inference.engine.reception import Reception, TextReception
+
+if TYPE_CHECKING:
+    from inference.engine.encoder.core import EncoderCore
+
+OutputOf = Callable[[Callable[[int], bytes]], Output]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A loaded model that is ready to be asked."""
+
+    core: "Core | EncoderCore"
+    reception: Reception
+    output: Output
+    context_length: int
+    has_chat_template: bool = False
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments, options = parse(argv)
     logging.basicConfig(level=arguments.log_level, format="%(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
-    try:
-        model = load_model(
-            arguments.model,
-            arguments.name,
-            tool_parser=options.tool_call_parser,
-            reasoning_parser=options.reasoning_parser,
+    intake_address, output_address = protocol.addresses(arguments.endpoint)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+
+    def output_of(bytes_of: Callable[[int], bytes]) -> Output:
+        return Output(
+            context,
+            output_address,
+            gone=lambda client: core.submit(CancelClient(client)),
+            bytes_of=bytes_of,
+            interval=options.stream_interval,
         )
-        choose_threads(model.model)
+
+    kind = arguments.kind or kind_of(arguments.model)
+    try:
+        service = (encoder_service if kind in ("embedding", "reranker") else text_service)(
+            arguments.model, arguments.name, kind, options, output_of
+        )
     except ModelError as error:
         print(error, file=sys.stderr)
         return protocol.LOAD_FAILED
-    intake_address, output_address = protocol.addresses(arguments.endpoint)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    output = Output(
-        context,
-        output_address,
-        gone=lambda client: core.submit(CancelClient(client)),
-        bytes_of=model.bytes_of,
-        interval=options.stream_interval,
-    )
-    try:
-        core = assemble(model, options, output)
     except OptionError as error:
         # What only the model's own shape could tell.
         print(error, file=sys.stderr)
         return OPTIONS_REFUSED
+    core, output = service.core, service.output
     output.stats = core.stats
     ready = protocol.Ready(
         instance=uuid.uuid4().hex,
-        model=model.name,
-        context_length=model.context_length,
+        model=arguments.name,
+        context_length=service.context_length,
         pid=os.getpid(),
-        has_chat_template=model.has_chat_template,
+        has_chat_template=service.has_chat_template,
         batching=core.batching,
         batching_reason=core.batching_reason,
+        kind=kind,
     )
     intake = Intake(
-        context,
-        intake_address,
-        model=model,
-        ready=ready,
-        submit=core.submit,
-        output=output,
-        limits=limits(options, core),
+        context, intake_address, reception=service.reception, ready=ready, submit=core.submit, output=output
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: core.stop())
@@ -76,11 +91,37 @@ def main(argv: list[str] | None = None) -> int:
     gc.freeze()
     output.thread.start()
     intake.thread.start()
-    logging.getLogger(__name__).info("%s serves: context %d tokens", model.name, model.context_length)
+    logging.getLogger(__name__).info("%s serves: context %d tokens", ready.model, ready.context_length)
     core.run()
     output.put(None)
     output.thread.join(timeout=2)
     return 0
+
+
+def text_service(
+    source: str, name: str, kind: protocol.ModelKind, options: EngineOptions, output_of: OutputOf
+) -> Service:
+    """Raises ModelError, OptionError."""
+    model = load_model(source, name, tool_parser=options.tool_call_parser, reasoning_parser=options.reasoning_parser)
+    choose_threads(model.model)
+    output = output_of(model.bytes_of)
+    core = assemble(model, options, output)
+    reception = TextReception(model, limits(options, core))
+    return Service(core, reception, output, model.context_length, model.has_chat_template)
+
+
+def encoder_service(
+    source: str, name: str, kind: protocol.ModelKind, options: EngineOptions, output_of: OutputOf
+) -> Service:
+    """Raises ModelError."""
+    # Another second of imports, for these models only.
+    from inference.engine.encoder import service
+    from inference.engine.encoder.load import load_encoder
+
+    encoder = load_encoder(source, name, kind)
+    output = output_of(lambda token: b"")  # nothing is generated
+    core, reception = service.assemble(encoder, options, output)
+    return Service(core, reception, output, encoder.context_length)
 
 
 def limits(options: EngineOptions, core: Core) -> Limits:
@@ -104,6 +145,9 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, EngineOptions]:
     parser.add_argument("--model", required=True, help="a folder or a Hugging Face id")
     parser.add_argument("--name", required=True, help="what the model is called")
     parser.add_argument("--endpoint", required=True, help="where to listen: ipc://PATH")
+    parser.add_argument(
+        "--kind", choices=("text", "embedding", "reranker"), help="what the model is for (default: told from its files)"
+    )
     parser.add_argument("--log-level", default="INFO")
     add_arguments(parser)
     arguments = parser.parse_args(argv)

@@ -11,9 +11,10 @@ import msgspec
 import zmq
 
 from inference.engine import protocol
-from inference.engine.model import LoadedModel
+from inference.engine.encoder.job import Job
 from inference.engine.output import Output, Say, Subscribe
-from inference.engine.prepare import Limits, Refusal, count, needs_time, prepare
+from inference.engine.prepare import Refusal
+from inference.engine.reception import Reception
 from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,9 @@ class ReconcileRequest:
 
 
 SLOW_THREADS = 2
-"""Compile grammars: nobody else waits for them."""
+"""Compile grammars and tokenise long inputs: nobody else waits for them."""
 
-Work = Sequence | CancelRequest | CancelClient | ReconcileRequest
+Work = Sequence | Job | CancelRequest | CancelClient | ReconcileRequest
 """What the step thread receives."""
 
 
@@ -53,24 +54,22 @@ class Intake:
         context: zmq.Context[zmq.Socket[bytes]],
         address: str,
         *,
-        model: LoadedModel,
+        reception: Reception,
         ready: protocol.Ready,
         submit: Callable[[Work], None],
         output: Output,
-        limits: Limits,
     ) -> None:
         self._socket = context.socket(zmq.ROUTER)
         self._socket.router_handover = True
         self._socket.rcvhwm = 0
         self._socket.bind(address)
-        self._model = model
+        self._reception = reception
         self._ready = ready
         self._submit = submit
         self._output = output
-        self._limits = limits
-        self._slow = ThreadPoolExecutor(SLOW_THREADS, "grammars")
+        self._slow = ThreadPoolExecutor(SLOW_THREADS, "slow")
         self._preparing: dict[tuple[bytes, str], bool] = {}
-        """Requests whose grammars are being compiled, and whether they have been cancelled meanwhile."""
+        """Requests that the slow threads prepare, and whether they have been cancelled meanwhile."""
         self.thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def _run(self) -> None:
@@ -96,14 +95,14 @@ class Intake:
             case protocol.Hello():
                 self._output.put(Subscribe(client))
                 self._output.put(Say(client, self._ready))
-            case protocol.Generate():
+            case protocol.Generate() | protocol.Embed() | protocol.Rerank():
                 if message.instance not in ("", self._ready.instance):
                     return
-                if needs_time(message):
+                if self._reception.needs_time(message):
                     self._preparing[client, message.id] = False
-                    self._slow.submit(self._generate, client, message)
+                    self._slow.submit(self._prepare, client, message)
                 else:
-                    self._generate(client, message)
+                    self._prepare(client, message)
             case protocol.Count(request):
                 if request.instance in ("", self._ready.instance):
                     self._count(client, request)
@@ -116,27 +115,27 @@ class Intake:
 
     def _count(self, client: bytes, request: protocol.Generate) -> None:
         try:
-            event: protocol.Event = protocol.Counted(request.id, count(request, self._model))
+            event: protocol.Event = protocol.Counted(request.id, self._reception.count(request))
         except Exception as error:
             event = _failed(request, error)
         self._output.put(Say(client, event))
 
-    def _generate(self, client: bytes, request: protocol.Generate) -> None:
+    def _prepare(self, client: bytes, request: protocol.Request) -> None:
         try:
-            prepared = prepare(client, request, self._model, self._limits)
+            prepared = self._reception.prepare(client, request)
         except Exception as error:
             self._output.put(Say(client, _failed(request, error)))
         else:
             self._output.put(Say(client, protocol.Accepted(request.id, prepared.prompt_tokens)))
-            for sequence in prepared.sequences:
-                self._submit(sequence)
+            for work in prepared.work:
+                self._submit(work)
             if self._preparing.get((client, request.id)):
                 self._submit(CancelRequest(client, request.id))
         finally:
             self._preparing.pop((client, request.id), None)
 
 
-def _failed(request: protocol.Generate, error: Exception) -> protocol.Failed:
+def _failed(request: protocol.Request, error: Exception) -> protocol.Failed:
     """Why a request can't be prepared. One odd request must not take the thread that receives all others with it."""
     if isinstance(error, Refusal):
         return protocol.Failed(request.id, error.code, error.message, error.param)

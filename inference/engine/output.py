@@ -32,6 +32,15 @@ class Say:
 
 
 @dataclass(slots=True)
+class Conclude:
+    """A request's last events, as they are; the tally of the last one is remembered."""
+
+    client: bytes
+    events: list[protocol.Event]
+    end: protocol.Finished | protocol.Failed
+
+
+@dataclass(slots=True)
 class Subscribe:
     """This client gets `Stats` from now on."""
 
@@ -70,7 +79,7 @@ class Recall:
     ids: list[str]
 
 
-Item = Say | Subscribe | Tokens | End | Failure | Recall | None
+Item = Say | Conclude | Subscribe | Tokens | End | Failure | Recall | None
 
 
 class Output:
@@ -154,6 +163,10 @@ class Output:
                     self._say(request.client, protocol.Failed(request.id, code, message, tally=self._close(request)))
             case Say(client, event):
                 self._say(client, event)
+            case Conclude(client, events, end):
+                self._remember(end.id, end.tally)
+                for event in (*events, end):
+                    self._say(client, event)
             case Subscribe(client):
                 self._subscribers.add(client)
             case Recall(client, ids):
@@ -258,12 +271,16 @@ class Output:
 
     def _close(self, request: Request) -> protocol.Tally:
         request.closed = True
-        tally = self._tallies[request.id] = request.tally()
+        tally = request.tally()
+        self._remember(request.id, tally)
+        return tally
+
+    def _remember(self, id: str, tally: protocol.Tally) -> None:
+        self._tallies[id] = tally
         self._charged_prompt += tally.prompt_tokens
         self._charged_completion += tally.completion_tokens
         if len(self._tallies) > REMEMBERED_TALLIES:
             self._tallies.popitem(last=False)
-        return tally
 
     def _say(self, client: bytes, event: protocol.Event) -> None:
         self._pending.setdefault(client, []).append(event)

@@ -6,12 +6,16 @@ one list per client and flush, in the order in which they happened. A request's 
 
     Accepted, FirstToken, (Delta | Ended)*, then exactly one of Finished | Failed     (or Failed alone)
 
-with one Ended for each answer before a Finished.
+with one Ended for each answer before a Finished. Those of an Embed or Rerank are
+
+    Accepted, Embedded | Ranked, Finished                                             (or Failed for what is left)
 """
 
 from typing import Any, Literal
 
 import msgspec
+
+ModelKind = Literal["text", "vision", "embedding", "reranker"]
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,6 +98,33 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     reaches its successor, long after the request was answered with an error."""
 
 
+class Embed(msgspec.Struct, tag=True, omit_defaults=True):
+    """One vector for each input, from an embedding model."""
+
+    id: str
+    inputs: list[str | list[int]]
+    """As text or as token ids, which are taken as they are."""
+    dimensions: int | None = None
+    """Only the first so many of each vector, brought back to length 1."""
+    user: str = ""
+    """As in Generate, as is `instance`."""
+    instance: str = ""
+
+
+class Rerank(msgspec.Struct, tag=True, omit_defaults=True):
+    """How well each document answers the query, from a reranker."""
+
+    id: str
+    query: str
+    documents: list[str]
+    user: str = ""
+    """As in Generate, as is `instance`."""
+    instance: str = ""
+
+
+Request = Generate | Embed | Rerank
+
+
 class Cancel(msgspec.Struct, tag=True):
     """Stop this request. Its answer is `Finished` with reason `cancelled`, unless it had ended already."""
 
@@ -126,6 +157,7 @@ class Ready(msgspec.Struct, tag=True):
     batching: str = "batched"
     """How it runs: "batched", "padded" (long rows slow short ones down) or "single" (one request at a time)."""
     batching_reason: str = ""
+    kind: ModelKind = "text"
 
 
 class Accepted(msgspec.Struct, tag=True):
@@ -220,9 +252,31 @@ class Finished(msgspec.Struct, tag=True):
     tally: Tally
 
 
+class Embedded(msgspec.Struct, tag=True):
+    """The vectors that an Embed asked for, in the order of its inputs."""
+
+    id: str
+    width: int
+    """Numbers in each vector."""
+    vectors: bytes
+    """float32, little-endian, one vector behind the other."""
+    tokens: list[int]
+    """Of each input."""
+
+
+class Ranked(msgspec.Struct, tag=True):
+    """The scores that a Rerank asked for, in the order of its documents: 0 to 1, more is better."""
+
+    id: str
+    scores: list[float]
+    tokens: list[int]
+    """Of query and document together, for each."""
+
+
 FailureCode = Literal[
-    "invalid_prompt", "invalid_format", "context_length_exceeded", "server_is_overloaded", "timeout", "engine_error"
-]
+    "unsupported_model", "invalid_prompt", "invalid_format", "context_length_exceeded", "server_is_overloaded",
+    "timeout", "engine_error",
+]  # fmt: skip
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -282,8 +336,11 @@ class Stats(msgspec.Struct, tag=True):
     repetition: dict[str, Any] = {}
 
 
-ClientMessage = Hello | Generate | Cancel | Count | Reconcile
-Event = Ready | Accepted | FirstToken | Delta | Ended | Finished | Failed | Counted | Reconciled | Stats
+ClientMessage = Hello | Request | Cancel | Count | Reconcile
+Event = (
+    Ready | Accepted | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
+    | Counted | Reconciled | Stats
+)  # fmt: skip
 
 LOAD_FAILED = 3
 """An engine's exit code: the model can't be loaded, and trying again at once won't help."""

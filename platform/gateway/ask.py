@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import Meta, Struct, structs
 
@@ -22,9 +22,29 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
+class Asked(Protocol):
+    """What running a request takes, whatever is asked."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def prompt_param(self) -> str: ...
+
+    @property
+    def stream(self) -> bool: ...
+
+    def estimated_prompt_tokens(self) -> int: ...
+
+    def of(self, *, record_id: str, principal: Principal) -> protocol.Request: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a client wants, whichever dialect it said it in."""
+    """What a client wants to be written, whichever dialect it said it in."""
 
     endpoint: str
     """As the ledger calls it, such as `chat.completions`."""

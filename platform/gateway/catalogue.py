@@ -22,6 +22,8 @@ class ModelObject(Struct, kw_only=True):
     context_length: int | None
     """null until its engine was ready for the first time."""
     modalities: list[str]
+    kind: str | None
+    """"text", "vision", "embedding" or "reranker"; null until its engine was ready for the first time."""
     batching: str | None
     """"batched", "padded" or "single", as protocol.Ready has it; null until its engine was ready for the first time."""
     batching_reason: str | None
@@ -56,7 +58,8 @@ def described(model: ServedModel) -> ModelObject:
         created=model.created,
         state=model.state,
         context_length=model.context_length,
-        modalities=MODALITIES.get(model.kind, ["text"]),
+        modalities=MODALITIES.get(model.kind or "text", ["text"]),
+        kind=model.kind,
         batching=model.batching,
         batching_reason=model.batching_reason,
         aliases=[] if settings.STRICT_MODEL_ID else list(model.aliases),

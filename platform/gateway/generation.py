@@ -14,12 +14,22 @@ from accounts import ledger
 from accounts.authentication import Principal
 from gateway import errors
 from gateway.answers import Stamp
-from gateway.ask import Ask
+from gateway.ask import Asked
 from gateway.context import RequestContext
 from gateway.insist import insist
 from gateway.runtime import Runtime
 from inference.client import EngineDied, EngineUnavailable, Generation
-from inference.engine.protocol import Accepted, Delta, Ended, Failed, Finished, FirstToken, Tally
+from inference.engine.protocol import (
+    Accepted,
+    Delta,
+    Embedded,
+    Ended,
+    Failed,
+    Finished,
+    FirstToken,
+    Ranked,
+    Tally,
+)
 from inference.registry import ServedModel
 
 logger = logging.getLogger(__name__)
@@ -38,7 +48,7 @@ class Step:
 
 
 @asynccontextmanager
-async def running(gateway: Runtime, context: RequestContext, principal: Principal, ask: Ask) -> AsyncIterator["Run"]:
+async def running(gateway: Runtime, context: RequestContext, principal: Principal, ask: Asked) -> AsyncIterator["Run"]:
     """A request that the engine works on: iterate over it for its steps.
 
     Raises ApiError for whatever its user has to be told. However it ends, its row in the ledger is settled, once:
@@ -85,7 +95,7 @@ def time_limit(model: ServedModel) -> tuple[float, str]:
 
 class Run:
     def __init__(
-        self, gateway: Runtime, context: RequestContext, principal: Principal, ask: Ask, model: ServedModel
+        self, gateway: Runtime, context: RequestContext, principal: Principal, ask: Asked, model: ServedModel
     ) -> None:
         self._gateway = gateway
         self._context = context
@@ -101,6 +111,8 @@ class Run:
         """What we saw ourselves, for when the engine can't tell any more."""
         self._tally: Tally | None = None
         self._ttft_ms: float | None = None
+        self.result: Embedded | Ranked | None = None
+        """What a request has asked for that writes no text; there before the last step."""
         self.outcome: str | None = None
         """How it ended, in the ledger's words; None while it runs."""
 
@@ -136,6 +148,8 @@ class Run:
                     self._received.completion_tokens += event.tokens
                 case Ended():
                     events.append(event)
+                case Embedded() | Ranked():
+                    self.result = event
                 case Accepted():
                     self._context.prompt_tokens = self._received.prompt_tokens = event.prompt_tokens
                 case FirstToken():

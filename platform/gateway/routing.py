@@ -10,9 +10,11 @@ from gateway.cancelling import RunningRequest
 from gateway.catalogue import ModelDetail, Models
 from gateway.chat import ChatCompletions
 from gateway.completions import Completions
+from gateway.embeddings import Embeddings
 from gateway.endpoint import Endpoint
 from gateway.guard import Guard
 from gateway.health import Health, Ready
+from gateway.rerank import Rerank
 from gateway.responses.endpoint import CancelResponse, InputItems, Responses, StoredResponses
 
 
@@ -26,12 +28,14 @@ application = Guard(
         [
             path("v1/chat/completions", ChatCompletions.as_asgi()),
             path("v1/completions", Completions.as_asgi()),
+            path("v1/embeddings", Embeddings.as_asgi()),
             path("v1/messages", Messages.as_asgi()),
             path("v1/messages/count_tokens", CountTokens.as_asgi()),
             path("v1/models", Models.as_asgi()),
             # The server has decoded the path: ids with slashes come both as they are and percent-encoded.
             re_path(r"^v1/models/(?P<model>(?s:.+))\Z", ModelDetail.as_asgi()),
             re_path(r"^v1/requests/(?P<id>[^/]+)\Z", RunningRequest.as_asgi()),
+            path("v1/rerank", Rerank.as_asgi()),
             path("v1/responses", Responses.as_asgi()),
             re_path(r"^v1/responses/(?P<id>[^/]+)\Z", StoredResponses.as_asgi()),
             re_path(r"^v1/responses/(?P<id>[^/]+)/input_items\Z", InputItems.as_asgi()),

@@ -1,6 +1,7 @@
 """Which models are served, and by which names."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -10,6 +11,7 @@ from inference.models import Deployment, Engine, Model
 from inference.registry import Registry, names_of, read_models
 from inference.services import do_deploy_models, do_record_engine
 from inference.sources import Source
+from inference.supervisor import engine_argv
 
 ONE = Source("one", "/models/one", ("./one", "/models/one"))
 TWO = Source("org/two", "org/two")
@@ -41,6 +43,19 @@ def test_two_models_of_one_name_are_refused():
     with pytest.raises(ValueError, match="both be called one"):
         do_deploy_models([ONE, Source("one", "/elsewhere/one")], host="studio")
     assert not Deployment.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_model_is_for_what_the_command_says_and_else_for_what_its_engine_found():
+    [deployment] = do_deploy_models([replace(ONE, kind="embedding")], host="studio")
+    assert read_models()[0].kind == "embedding"
+    assert engine_argv(deployment, "ipc:///x")[-2:] == ["--kind", "embedding"]
+    [deployment] = do_deploy_models([ONE], host="studio")
+    assert read_models()[0].kind is None and "--kind" not in engine_argv(deployment, "ipc:///x")
+    do_record_engine(deployment, state=Engine.State.READY, kind="reranker")
+    assert read_models()[0].kind == "reranker"
+    with pytest.raises(ValueError, match="one is named twice"):
+        do_deploy_models([ONE, replace(ONE, kind="embedding")], host="studio")
 
 
 @pytest.mark.django_db

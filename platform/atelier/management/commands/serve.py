@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ STRICT = {
 }
 """Flags for settings of the gateway: variable and meaning."""
 
+PURPOSES = {"embedding": "/v1/embeddings", "reranker": "/v1/rerank"}
+"""Kinds of models that can be told from others only by who knows them: what each is for."""
+
 
 class Command(BaseCommand):
     help = "Serves models: gateway, engines and worker, kept alive until Ctrl-C."
@@ -36,6 +40,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "models", nargs="*", metavar="MODEL", help="a folder, a Hugging Face id or a built-in model's name"
         )
+        for kind, purpose in PURPOSES.items():
+            parser.add_argument(
+                f"--{kind}-model",
+                action="append", default=[], metavar="MODEL",
+                help=f"one more model, for {purpose}, whatever its files say; may be given several times",
+            )  # fmt: skip
         parser.add_argument("--host", default=settings.HOST, help="address to listen on (default %(default)s)")
         parser.add_argument("--localhost", action="store_true", help=f"the same as --host {LOOPBACK}")
         parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (default %(default)s)")
@@ -48,6 +58,9 @@ class Command(BaseCommand):
         port = options["port"]
         try:
             sources = [parse_source(name) for name in options["models"] or [DEFAULT_MODEL]]
+            sources += [
+                replace(parse_source(name), kind=kind) for kind in PURPOSES for name in options[f"{kind}_model"]
+            ]
             chosen = given(options)
             engine_options = make(chosen) if chosen else None
         except (SourceError, OptionError) as error:
