@@ -161,6 +161,19 @@ def test_a_begun_answer_is_continued(sdk: anthropic.Anthropic, stream: bool) -> 
     assert text_of(say(sdk, stream, messages=[*SUM, {"role": "assistant", "content": ""}])) == "3 + 4 = 7."
 
 
+def test_a_begun_answer_that_the_template_changes_is_refused(sdk: anthropic.Anthropic) -> None:
+    """What stands before the mark, it takes for a thought."""
+    begun: Any = [*SUM, {"role": "assistant", "content": "3 + 4</think>"}]
+    for ask in (
+        lambda: say(sdk, messages=begun),
+        lambda: say(sdk, stream=True, messages=begun),
+        lambda: sdk.messages.count_tokens(model="default", messages=begun),
+    ):
+        with pytest.raises(anthropic.BadRequestError, match="chat template can't render") as caught:
+            ask()
+        assert "3 + 4" not in str(caught.value)
+
+
 # --- tools -----------------------------------------------------------------------------------------------------------
 
 
