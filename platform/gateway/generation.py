@@ -243,11 +243,14 @@ class Run:
 
 
 def append(events: list[Delta | Ended], delta: Delta) -> None:
-    """One event for all that a step's deltas of an answer say."""
+    """One event for all that a step's deltas of an answer say, as long as that keeps their order: thoughts come before
+    text in an event, and text before calls."""
     for known in reversed(events):
         if known.choice != delta.choice:
             continue
-        if isinstance(known, Ended):
+        if isinstance(known, Ended) or (delta.text and known.calls):
+            break
+        if delta.reasoning and (known.text or known.calls):
             break
         known.text += delta.text
         known.reasoning += delta.reasoning

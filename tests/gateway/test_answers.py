@@ -12,6 +12,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway import runtime, sse
+from gateway.generation import append
 from inference.engine.protocol import Accepted, CallDelta, Delta, Ended, Finished, FirstToken
 from inference.models import Deployment
 from inference.services import do_record_engine
@@ -212,3 +213,15 @@ async def test_two_hundred_requests_at_once_all_settle(gateway: LocalGateway) ->
     assert statuses == {200}
     assert len(rows) == 200
     assert {(row["state"], row["outcome"], row["completion_tokens"]) for row in rows} == {("settled", "stop", 3)}
+
+
+def test_deltas_of_a_step_are_joined_as_long_as_their_order_is_kept() -> None:
+    events: list[Delta | Ended] = []
+    for said in (
+        {"reasoning": "h"}, {"reasoning": "m"}, {"text": "a"}, {"text": "b", "choice": 1}, {"text": "c"},
+        {"calls": [CallDelta(0, "i", "f", "{")]}, {"calls": [CallDelta(0, None, None, "}")]},
+        {"text": "after"}, {"reasoning": "again"},
+    ):  # fmt: skip
+        append(events, Delta("x", tokens=1, **said))  # type: ignore[arg-type]
+    told = [(e.choice, e.reasoning, e.text, len(e.calls)) for e in events if isinstance(e, Delta)]
+    assert told == [(0, "hm", "ac", 2), (1, "", "b", 0), (0, "", "after", 0), (0, "again", "", 0)]
