@@ -129,6 +129,16 @@ def test_two_thousand_inputs_beside_small_ones(sdk: openai.OpenAI, expected: np.
     assert vectors.shape == (2048, expected.shape[1]) and np.abs(vectors - expected[3]).max() < ROUNDING
 
 
+def test_whoever_goes_away_is_charged_for_what_was_computed(served: Server, http: httpx.Client) -> None:
+    before = len(served.ledger())
+    with pytest.raises(httpx.ReadTimeout):
+        http.post(EMBEDDINGS, json={"model": "embedder", "input": ["x y z " * 12] * 2048}, timeout=0.5)
+    [row] = served.settled(before, 1)
+    whole = http.post(EMBEDDINGS, json={"model": "embedder", "input": "x y z " * 12}).json()["usage"]["prompt_tokens"]
+    assert row["outcome"] == "disconnected"
+    assert row["prompt_tokens"] < 2048 * whole and row["prompt_tokens"] % whole == 0
+
+
 def test_fields_without_effect_are_named(http: httpx.Client) -> None:
     body = {"model": "embedder", "input": "a", "user": "me", "input_type": "query"}
     answer = http.post(EMBEDDINGS, json=body)
