@@ -34,9 +34,13 @@ class Detokenizer:
         """The text that this token completes; empty while a character is still in the making. verbatim: a special
         token counts as text."""
         if verbatim and token in self._specials:
-            piece = self.flush() + self._specials[token]
-            self._stream = DecodeStream(skip_special_tokens=True)
-            return piece
+            piece = ""
+            if self._held:
+                # A character that is not whole now never will be.
+                piece = self.flush()
+                self._stream = DecodeStream(skip_special_tokens=True)
+            # The tokens before stay the context of those that follow: no word after a mark is the first of all.
+            return piece + self._specials[token]
         self._held.append(token)
         if self._rust is not None:
             piece = self._rust_step(self._rust, token)
