@@ -1,5 +1,6 @@
 """Every setting of Atelier, read once from the environment. docs/settings.md lists them for operators."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "accounts",
     "inference",
     "gateway",
@@ -128,6 +132,27 @@ UNFOLD = {
     "SITE_HEADER": "Atelier",
     "SITE_SUBHEADER": "Your team's own LLM platform",
     "SITE_SYMBOL": "hub",
+}
+
+# --- The API's schema --------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
+    "TITLE": "Atelier",
+    "DESCRIPTION": "A team's own LLM platform: OpenAI's and Anthropic's APIs, and what only Atelier has.",
+    "VERSION": version("atelier"),
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    # After its own hook, which knows of Django's views only.
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "gateway.schema.document.add_gateway",
+    ],
+    # From the installed package: the pages work without the web, and tell nobody who reads them.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "defaultModelsExpandDepth": 0},
 }
 
 # --- Celery ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,12 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from gateway.schema.views import Document, RedocPage, SwaggerPage
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("openapi.json", Document.as_view(), name="schema"),
+    path("docs/api/", SwaggerPage.as_view(), name="swagger"),
+    path("docs/redoc/", RedocPage.as_view(), name="redoc"),
 ]

@@ -7,12 +7,29 @@ import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec import Struct
 
 from inference.engine import protocol
 
 LONGEST_QUOTE = 120
 MOST_NAMED = 32
 """Names of fields in one message or header."""
+
+
+class ErrorDetail(Struct):
+    message: str
+    """What to change."""
+    type: str
+    """"invalid_request_error" where it is the request's fault, "server_error" where it is ours."""
+    param: str | None
+    """The field at fault, such as `messages[0].content`."""
+    code: str | None
+
+
+class ErrorBody(Struct):
+    """What every error says: all four keys, always."""
+
+    error: ErrorDetail
 
 
 class ApiError(Exception):
@@ -37,9 +54,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
-        return msgspec.json.encode(
-            {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
-        )
+        return msgspec.json.encode(ErrorBody(ErrorDetail(self.message, self.type, self.param, self.code)))
 
 
 def quote(value: str) -> str:

@@ -1,0 +1,263 @@
+"""What each consumer takes and gives: one entry for each operation. Its path is routing's, its key the consumer's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway import chat_answers, completions, errors
+from gateway.anthropic import errors as anthropic_errors
+from gateway.anthropic import events as anthropic_events
+from gateway.anthropic import request as anthropic_request
+from gateway.anthropic import wording as anthropic_wording
+from gateway.anthropic.endpoint import CountTokens, Messages, TokensCount
+from gateway.cancelling import CancelledRequest, RunningRequest
+from gateway.catalogue import ModelDetail, ModelList, ModelObject, Models
+from gateway.chat import ChatCompletions, ChatRequest
+from gateway.completions import Completions
+from gateway.embeddings import EmbeddingList, EmbeddingRequest, Embeddings
+from gateway.endpoint import Endpoint
+from gateway.health import Health, Life, Readiness, Ready
+from gateway.rerank import Ranking, Rerank, RerankRequest
+from gateway.responses import endpoint as responses
+from gateway.responses import events as response_events
+from gateway.responses.request import LOGPROBS, CreateRequest
+from gateway.responses.response import Response
+from gateway.schema import examples
+from gateway.schema.examples import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A parameter of the query."""
+
+    name: str
+    schema: Json
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """`name` is the operation's id in generated clients."""
+
+    consumer: type[Endpoint]
+    method: Literal["GET", "POST", "DELETE"]
+    name: str
+    tag: str
+    summary: str
+    takes: Any = None
+    """The type of its body."""
+    gives: Any
+    """The type of its answer with status 200."""
+    events: tuple[Any, ...] = ()
+    """The types that the events of its stream hold, if it can stream."""
+    ends_with_done: bool = False
+    """The stream's last event is `[DONE]`."""
+    gives_otherwise: Mapping[int, Any] = field(default_factory=dict)
+    """The types of other statuses' answers that are no errors."""
+    refuses: tuple[int, ...] = ()
+    """Statuses of errors beside those that every consumer of its kind has."""
+    error: Any = errors.ErrorBody
+    query: tuple[Query, ...] = ()
+    examples: Mapping[str, Json] = field(default_factory=dict)
+    """Bodies that work, by what they show."""
+
+
+INCLUDE = Query(
+    "include",
+    {"type": "array", "items": {"enum": [LOGPROBS]}},
+    "Nothing more is answered for it: what was asked for when the response was made is there.",
+)
+
+OPERATIONS = (
+    Operation(
+        consumer=ChatCompletions,
+        method="POST",
+        name="createChatCompletion",
+        tag="OpenAI",
+        summary="A conversation in, an answer out",
+        takes=ChatRequest,
+        gives=chat_answers.Completion,
+        events=(chat_answers.Chunk,),
+        ends_with_done=True,
+        examples=examples.CHAT,
+    ),
+    Operation(
+        consumer=Completions,
+        method="POST",
+        name="createCompletion",
+        tag="OpenAI",
+        summary="Plain text or token ids in, text out",
+        takes=completions.CompletionRequest,
+        gives=completions.Completion,
+        events=(completions.Completion,),
+        ends_with_done=True,
+        examples=examples.COMPLETIONS,
+    ),
+    Operation(
+        consumer=responses.Responses,
+        method="POST",
+        name="createResponse",
+        tag="OpenAI",
+        summary="Items in, a response out, which can be stored and continued",
+        takes=CreateRequest,
+        gives=Response,
+        events=(
+            response_events.ResponseEvent,
+            response_events.ItemEvent,
+            response_events.PartEvent,
+            response_events.TextDelta,
+            response_events.TextDone,
+            response_events.ReasoningDelta,
+            response_events.ReasoningDone,
+            response_events.ArgumentsDelta,
+            response_events.ArgumentsDone,
+        ),
+        examples=examples.RESPONSES,
+    ),
+    Operation(
+        consumer=responses.StoredResponses,
+        method="GET",
+        name="getResponse",
+        tag="OpenAI",
+        summary="A stored response",
+        gives=Response,
+        refuses=(404,),
+        query=(
+            INCLUDE,
+            Query("stream", {"enum": ["false"]}, "A stored response is answered whole."),
+        ),
+    ),
+    Operation(
+        consumer=responses.StoredResponses,
+        method="DELETE",
+        name="deleteResponse",
+        tag="OpenAI",
+        summary="Delete a stored response",
+        gives=responses.Deleted,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=responses.InputItems,
+        method="GET",
+        name="listInputItems",
+        tag="OpenAI",
+        summary="What the model was shown for a stored response",
+        gives=responses.ItemList,
+        refuses=(404,),
+        query=(
+            Query(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": responses.MOST_LISTED, "default": responses.LISTED},
+                "Items on a page.",
+            ),
+            Query("order", {"enum": ["asc", "desc"], "default": "desc"}, "The oldest first, or the latest."),
+            Query("after", {"type": "string"}, "The id of the item that the page begins after."),
+            INCLUDE,
+        ),
+    ),
+    Operation(
+        consumer=responses.CancelResponse,
+        method="POST",
+        name="cancelResponse",
+        tag="OpenAI",
+        summary="Always refused: no response runs in the background here",
+        gives=None,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=Embeddings,
+        method="POST",
+        name="createEmbedding",
+        tag="OpenAI",
+        summary="Texts in, vectors out",
+        takes=EmbeddingRequest,
+        gives=EmbeddingList,
+        refuses=(404, 499, 504),
+        examples=examples.EMBEDDINGS,
+    ),
+    Operation(
+        consumer=Models,
+        method="GET",
+        name="listModels",
+        tag="OpenAI",
+        summary="The models that are served",
+        gives=ModelList,
+    ),
+    Operation(
+        consumer=ModelDetail,
+        method="GET",
+        name="getModel",
+        tag="OpenAI",
+        summary="One model, by its name or an alias",
+        gives=ModelObject,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=Messages,
+        method="POST",
+        name="createMessage",
+        tag="Anthropic",
+        summary="A conversation in, the next message out",
+        takes=anthropic_request.MessagesRequest,
+        gives=anthropic_wording.Message,
+        events=(
+            anthropic_events.MessageStart,
+            anthropic_events.BlockStart,
+            anthropic_events.BlockDelta,
+            anthropic_events.BlockStop,
+            anthropic_events.MessageDelta,
+            anthropic_events.MessageStop,
+        ),
+        error=anthropic_errors.ErrorBody,
+        examples=examples.MESSAGES,
+    ),
+    Operation(
+        consumer=CountTokens,
+        method="POST",
+        name="countTokens",
+        tag="Anthropic",
+        summary="How many tokens a conversation has",
+        takes=anthropic_request.PromptFields,
+        gives=TokensCount,
+        refuses=(404, 504),
+        error=anthropic_errors.ErrorBody,
+        examples=examples.COUNT_TOKENS,
+    ),
+    Operation(
+        consumer=Rerank,
+        method="POST",
+        name="rerank",
+        tag="Atelier",
+        summary="A query and documents in, how relevant each is out",
+        takes=RerankRequest,
+        gives=Ranking,
+        refuses=(404, 499, 504),
+        examples=examples.RERANK,
+    ),
+    Operation(
+        consumer=RunningRequest,
+        method="DELETE",
+        name="cancelRequest",
+        tag="Atelier",
+        summary="Cancel a generation of one's own that is running",
+        gives=CancelledRequest,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=Health,
+        method="GET",
+        name="getHealth",
+        tag="Atelier",
+        summary="Whether the gateway lives",
+        gives=Life,
+    ),
+    Operation(
+        consumer=Ready,
+        method="GET",
+        name="getReadiness",
+        tag="Atelier",
+        summary="Whether the default model can answer",
+        gives=Readiness,
+        gives_otherwise={503: Readiness},
+    ),
+)
