@@ -1,75 +1,20 @@
 """Clients in their own environments, asking the one server that all tests share."""
 
-import json
-import os
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.clients import cells
-from tests.clients.environments import CLIENTS, Environment
-from tests.clients.matrix import MATRIX
+from tests.clients.running import Client, run
 from tests.support.server import Server
-
-RUN_SECONDS = 240
-
-
-@dataclass(frozen=True)
-class Client:
-    """One client and what it saw of our server."""
-
-    name: str
-    report: dict[str, Any]
-
-    def saw(self, cell: str) -> Any:
-        """What this cell of its script reported; fails with the script's traceback where there is none."""
-        if cell in self.report["failed"]:
-            pytest.fail(self.report["failed"][cell], pytrace=False)
-        return self.report["saw"][cell]
-
-
-def variables(server: Server, home: Path) -> dict[str, str]:
-    """The environment of a client: nothing of this machine's but the search path."""
-    shared = {name: value for name, value in vars(cells).items() if name.isupper()}
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "PYTHONPATH": str(CLIENTS),
-        "CLIENT_BASE_URL": server.base_url,
-        "CLIENT_KEY": server.key,
-        "CLIENT_MODEL": "default",
-        "CLIENT_CELLS": json.dumps(shared),
-    }
 
 
 @pytest.fixture(scope="session")
 def run_client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Client]:
-    """Builds the client's environment where that is due, and runs all cells of its script, once a session."""
+    """What the client of this name saw; it is run once a session."""
 
     @cache
-    def run(name: str) -> Client:
-        environment = Environment(name)
-        environment.ensure()
-        home = tmp_path_factory.mktemp(name)
-        done = subprocess.run(
-            environment.command(script_of(name)), env=variables(server, home), cwd=home, capture_output=True,
-            text=True, timeout=RUN_SECONDS, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        report = json.loads(done.stdout.splitlines()[-1])
-        MATRIX.versions[name] = report["version"]
-        return Client(name, report)
+    def once(name: str) -> Client:
+        return run(name, server, tmp_path_factory.mktemp(name))
 
-    return run
-
-
-def script_of(name: str) -> Path:
-    """The last 1.x of OpenAI's SDK and the newest are asked in the same words."""
-    folder = CLIENTS / ("openai-python" if name == "openai-python-1" else name)
-    [script] = folder.glob("client.*")
-    return script
+    return once

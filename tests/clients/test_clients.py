@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.clients import cells
-from tests.clients.conftest import Client
 from tests.clients.environments import CLIENTS
 from tests.clients.matrix import MATRIX
+from tests.clients.running import Client
 
 NAMES = sorted(lock.parent.name for lock in CLIENTS.glob("*/requirements.lock"))
 PERSON = {"name": "Ada", "age": 36, "city": "Paris"}

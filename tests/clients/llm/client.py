@@ -24,24 +24,29 @@ class Failed(Exception):
     """Its exit status was not 0: what it printed."""
 
 
-def configured(**changes: str) -> dict[str, str]:
-    """The environment of an `llm` that knows our server as the model `atelier`."""
+def configured() -> dict[str, str]:
+    """The environment of an `llm` that knows our server as two models, one of which is not there."""
     folder = tempfile.mkdtemp()
-    known = {"key": cells.KEY, "model": cells.MODEL, **changes}
-    model = {
-        "model_id": "atelier", "model_name": known["model"], "api_base": f"{cells.BASE_URL}/v1",
-        "api_key_name": "atelier", "supports_tools": True, "supports_schema": True,
+    ours = {
+        "api_base": f"{cells.BASE_URL}/v1", "api_key_name": "atelier", "supports_tools": True, "supports_schema": True,
     }  # fmt: skip
+    models = [
+        {"model_id": "atelier", "model_name": cells.MODEL, **ours},
+        {"model_id": "nobody", "model_name": cells.UNKNOWN_MODEL, **ours},
+    ]
     # YAML reads JSON.
-    (Path(folder) / "extra-openai-models.yaml").write_text(json.dumps([model]))
+    (Path(folder) / "extra-openai-models.yaml").write_text(json.dumps(models))
     environment = {**os.environ, "LLM_USER_PATH": folder}
-    subprocess.run([PROGRAM, "keys", "set", "atelier", "--value", known["key"]], env=environment, check=True)
+    subprocess.run([PROGRAM, "keys", "set", "atelier", "--value", cells.KEY], env=environment, check=True)
     return environment
 
 
-def llm(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [PROGRAM, "-m", "atelier", "-o", "temperature", "0", "--no-log", *arguments]
-    done = subprocess.run(command, env=environment or CONFIGURED, capture_output=True, text=True, check=False)
+def command(*arguments: str, model: str = "atelier") -> list[str | Path]:
+    return [PROGRAM, "-m", model, "-o", "temperature", "0", "--no-log", *arguments]
+
+
+def llm(*arguments: str, model: str = "atelier") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(*arguments, model=model), env=CONFIGURED, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(done.stderr)
     return done
@@ -56,9 +61,8 @@ def chat() -> dict[str, Any]:
 
 def stream() -> dict[str, Any]:
     """Reading as it writes. It flushes each piece, and so long an answer never comes in one read."""
-    command = [PROGRAM, "-m", "atelier", "-o", "temperature", "0", "--no-log", cells.LONG_QUESTION]
     pieces: list[str] = []
-    with subprocess.Popen(command, env=CONFIGURED, stdout=subprocess.PIPE, bufsize=0) as process:
+    with subprocess.Popen(command(cells.LONG_QUESTION), env=CONFIGURED, stdout=subprocess.PIPE) as process:
         while piece := os.read(process.stdout.fileno(), 65536):
             pieces.append(piece.decode())
     return {"pieces": pieces, "whole": llm("--no-stream", cells.LONG_QUESTION).stdout}
@@ -84,15 +88,14 @@ def structured() -> dict[str, Any]:
 
 
 def errors() -> dict[str, Any]:
-    def ask(*options: str, **changes: str) -> dict[str, Any]:
-        environment = configured(**changes)
-        saw = cells.raised(lambda: llm(*options, cells.QUESTION, environment=environment))
+    def ask(*options: str, model: str = "atelier") -> dict[str, Any]:
+        saw = cells.raised(lambda: llm(*options, cells.QUESTION, model=model))
         status = re.search(r"Error code: (\d+)", saw["message"])
         return {**saw, "status": int(status[1]) if status else None}
 
     return {
-        "wrong_key": ask(key=cells.WRONG_KEY),
-        "unknown_model": ask(model=cells.UNKNOWN_MODEL),
+        "wrong_key": ask("--key", cells.WRONG_KEY),
+        "unknown_model": ask(model="nobody"),
         # It checks the temperature itself; this one goes out as it is.
         "bad_request": {**ask("-o", "max_tokens", "-1"), "field": "max_tokens"},
     }
