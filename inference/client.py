@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 SCOPE_KEY = "atelier.engines"
 """Where an ASGI scope has the EngineClient of the process that it arrived in."""
 GREET_SECONDS = 0.05
+SOONEST_SECONDS, LATEST_SECONDS = 1.0, 600.0
+"""Bounds of a guess when an engine will be there."""
 
 GenerationEvent = Accepted | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
 
@@ -124,6 +126,9 @@ class _Link:
         self._heard = asyncio.Event()
         self._ready: Ready | None = None
         self._became_ready = asyncio.Event()
+        self._away_since: float | None = monotonic()
+        self._last_away: float | None = None
+        """Seconds that it was away the last time that it was seen to come."""
         self._running: dict[str, Generation] = {}
         self._counting: dict[str, asyncio.Future[Counted | Failed]] = {}
         self._reconciled: asyncio.Queue[Reconciled] = asyncio.Queue()
@@ -192,6 +197,14 @@ class _Link:
         except TimeoutError:
             raise EngineUnavailable(f"the engine at {self.endpoint} does not answer") from None
 
+    def expected_in(self) -> float:
+        """Once it has taken longer than the last time, or nobody knows, as long again as it is away."""
+        if self._away_since is None:
+            return SOONEST_SECONDS
+        away = monotonic() - self._away_since
+        left = away if self._last_away is None or away > self._last_away else self._last_away - away
+        return min(max(left, SOONEST_SECONDS), LATEST_SECONDS)
+
     async def heartbeat(self, timeout: float) -> Heartbeat | None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._heard.wait(), timeout)
@@ -226,6 +239,8 @@ class _Link:
                 if self._ready is not None and self._ready.instance != event.instance:
                     self._lost()
                 self._ready = event
+                if self._away_since is not None:
+                    self._last_away, self._away_since = monotonic() - self._away_since, None
                 self._became_ready.set()
             case Reconciled():
                 self._reconciled.put_nowait(event)
@@ -262,6 +277,8 @@ class _Link:
             await asyncio.sleep(GREET_SECONDS)
 
     def _lost(self) -> None:
+        if self._ready is not None:
+            self._away_since = monotonic()
         self._ready = self.stats = None
         self._became_ready.clear()
         self._heard.clear()
@@ -305,6 +322,10 @@ class EngineClient:
         """How requests of a former life of this client ended, as far as the engine knows; those still running are
         cancelled. Raises EngineUnavailable."""
         return await self._link(endpoint).reconcile(ids, timeout)
+
+    def expected_in(self, endpoint: str) -> float:
+        """Seconds until an engine that is not there likely is, by how long it took before."""
+        return self._link(endpoint).expected_in()
 
     def stats(self, endpoint: str) -> Stats | None:
         """The engine's last heartbeat; None while it is not there."""

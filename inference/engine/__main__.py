@@ -20,7 +20,16 @@ from inference.engine.core import Core
 from inference.engine.intake import CancelClient, Intake
 from inference.engine.kinds import kind_of
 from inference.engine.model import ModelError, load_model
-from inference.engine.options import OPTIONS_REFUSED, EngineOptions, OptionError, add_arguments, given, make, resolved
+from inference.engine.options import (
+    OPTIONS_REFUSED,
+    EngineOptions,
+    OptionError,
+    add_arguments,
+    changed,
+    given,
+    make,
+    resolved,
+)
 from inference.engine.output import Output
 from inference.engine.prepare import Limits
 from inference.engine.reception import Reception, TextReception
@@ -39,6 +48,7 @@ class Service:
     reception: Reception
     output: Output
     context_length: int
+    traits: protocol.Traits
     has_chat_template: bool = False
 
 
@@ -80,6 +90,8 @@ def main(argv: list[str] | None = None) -> int:
         batching=core.batching,
         batching_reason=core.batching_reason,
         kind=kind,
+        traits=service.traits,
+        options=changed(options),
     )
     intake = Intake(
         context, intake_address, reception=service.reception, ready=ready, submit=core.submit, output=output
@@ -107,7 +119,7 @@ def text_service(
     output = output_of(model.bytes_of)
     core = assemble(model, options, output)
     reception = TextReception(model, limits(options, core))
-    return Service(core, reception, output, model.context_length, model.has_chat_template)
+    return Service(core, reception, output, model.context_length, model.traits, model.has_chat_template)
 
 
 def encoder_service(
@@ -121,7 +133,7 @@ def encoder_service(
     encoder = load_encoder(source, name, kind)
     output = output_of(lambda token: b"")  # nothing is generated
     core, reception = service.assemble(encoder, options, output)
-    return Service(core, reception, output, encoder.context_length)
+    return Service(core, reception, output, encoder.context_length, encoder.traits)
 
 
 def limits(options: EngineOptions, core: Core) -> Limits:

@@ -3,6 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -19,7 +20,7 @@ from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.monitors.repetition import RepetitionMonitor
 from inference.engine.output import End, Failure, Output, Recall, Tokens
-from inference.engine.protocol import Stats
+from inference.engine.protocol import Divergence, Stats
 from inference.engine.roster import Roster
 from inference.engine.sampling import TokenLogprobs
 from inference.engine.scheduling.scheduler import Plan, Scheduler
@@ -214,6 +215,7 @@ class Core:
         broken: list[tuple[Sequence, Exception]] = []
         told: dict[int, TokenLogprobs] = {}
         tokens, finites = launch.wait()
+        rows = len(launch.lanes) - launch.lanes.count(None)
         logprobs = launch.logprobs()
         for lane, (sequence, token, finite) in enumerate(zip(launch.lanes, tokens, finites, strict=True)):
             if sequence is None:
@@ -232,6 +234,8 @@ class Core:
                     broken.append((sequence, GuideFailed()))
                     continue
             sequence.output.append(token)
+            if sequence.course is not None:
+                sequence.course.step(rows)
             self.books.generated_tokens += 1
             self.scheduler.charge(sequence, output=1)
             if token in self._end_tokens:
@@ -288,6 +292,8 @@ class Core:
         first = sequence.started is None
         sequence.started = sequence.started or perf_counter()
         try:
+            if first and sequence.course is not None and (parted := self.batch.prefix.divergence(sequence)):
+                sequence.course.divergence = Divergence(*parted)
             self.batch.open(sequence)
         except Exception as error:
             self.roster.fail(sequence, error)
@@ -319,6 +325,8 @@ class Core:
     def _preempt(self, sequence: Sequence) -> None:
         """It waits again; what it has so far is in the prefix cache then, where there is one."""
         self.books.preemptions += 1
+        if sequence.course is not None:
+            sequence.course.preemptions += 1
         if sequence.row is not None:
             self.batch.leave(sequence)
         sequence.prefilled = 0
@@ -371,8 +379,12 @@ class Core:
                 self.roster.failures = False
                 gc.collect()
             mx.clear_cache()
-        self.books.look()
-        return self._inbox.get()
+        while True:
+            # Its memory is the machine's too, which changes while it rests.
+            self.memory.check()
+            self.books.look()
+            with suppress(Empty):
+                return self._inbox.get(timeout=self.memory.interval)
 
     def _nap(self) -> None:
         """All that there is waits for something that is not a step: a moment's rest instead of a busy loop."""
@@ -412,7 +424,7 @@ class Core:
             log.error("memory ran out on the prompt of request %s once more", sequence.id)
             self.batch.end(sequence, poisoned=True)
             message = "The engine has not enough memory for this request now. Try again, or with a shorter prompt."
-            self.roster.end(Failure(sequence, "server_is_overloaded", message))
+            self.roster.end(Failure(sequence, "server_is_overloaded", message, self.roster.room.wait()))
         else:
             log.warning("memory ran out on the prompt of request %s; it waits and tries again", sequence.id)
             sequence.strikes += 1

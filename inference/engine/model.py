@@ -11,9 +11,11 @@ from huggingface_hub.errors import HFValidationError
 from mlx_lm.utils import load
 
 from inference.engine.guidance.grammars import Grammars
-from inference.engine.text.markup import AUTO, Markup, UnknownParser, markup_of
+from inference.engine.protocol import Traits
+from inference.engine.text.markup import AUTO, THOUGHTS, Markup, UnknownParser, markup_of
 from inference.engine.text.speech import PLAIN
 from inference.engine.text.template import end_of_turn_tokens
+from inference.engine.traits import positions, traits_of
 
 FALLBACK_CONTEXT = 4096
 """For the rare model whose configuration names no context length."""
@@ -39,6 +41,7 @@ class LoadedModel:
     """Changes when its files do: what was computed with other weights is worth nothing."""
     markup: Markup = PLAIN
     """How it marks thoughts and calls of tools."""
+    traits: Traits = field(default_factory=Traits)
     grammars: Grammars = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,16 +89,17 @@ def load_model(source: str, name: str, *, tool_parser: str = AUTO, reasoning_par
         defaults=_sampling_defaults(tokenizer.name_or_path),
         fingerprint=_fingerprint(Path(tokenizer.name_or_path)),
         markup=markup,
+        traits=traits_of(
+            config,
+            tools=markup.tools.name if markup.tools else None,
+            reasoning=next((name for name, marks in THOUGHTS.items() if marks == markup.thought), None),
+        ),
     )
 
 
 def context_length(config: dict[str, Any]) -> int:
-    """The longest prompt and answer together, in tokens; multimodal configurations nest it."""
-    for part in (config, config.get("text_config") or {}):
-        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"):
-            if isinstance(part.get(key), int) and part[key] > 0:
-                return int(part[key])
-    return FALLBACK_CONTEXT
+    """The longest prompt and answer together, in tokens."""
+    return positions(config) or FALLBACK_CONTEXT
 
 
 def _fingerprint(folder: Path) -> str:

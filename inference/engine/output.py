@@ -69,6 +69,8 @@ class Failure:
     sequence: Sequence
     code: protocol.FailureCode
     message: str
+    retry_after: float | None = None
+    """As in `protocol.Failed`."""
 
 
 @dataclass(slots=True)
@@ -154,13 +156,16 @@ class Output:
                     self._token(sequence, token, logprobs.get(place))
             case End(sequence, reason, counted):
                 self._end(sequence, reason, counted)
-            case Failure(sequence, code, message):
+            case Failure(sequence, code, message, retry_after):
                 request = sequence.request
                 if not request.closed:
                     for each in request.sequences:
                         self._speak(each)
                         each.closed = True
-                    self._say(request.client, protocol.Failed(request.id, code, message, tally=self._close(request)))
+                    failed = protocol.Failed(
+                        request.id, code, message, tally=self._close(request), retry_after=retry_after
+                    )
+                    self._say(request.client, failed)
             case Say(client, event):
                 self._say(client, event)
             case Conclude(client, events, end):
@@ -265,7 +270,8 @@ class Output:
         self._say(request.client, ended)
         if all(each.closed for each in request.sequences):
             first = reason if request.reason is None else request.reason
-            self._say(request.client, protocol.Finished(request.id, first, self._close(request)))
+            end = protocol.Finished(request.id, first, self._close(request), request.diagnosis())
+            self._say(request.client, end)
         elif sequence.index == 0:
             request.reason = reason
 

@@ -13,7 +13,7 @@ from inference.engine.guidance.grammars import MARKED, GrammarError
 from inference.engine.guidance.guide import Guide, Thought
 from inference.engine.model import LoadedModel
 from inference.engine.monitors.repetition import RepetitionDetector
-from inference.engine.sequence import Request, Sequence
+from inference.engine.sequence import Course, Request, Sequence
 from inference.engine.text.detokenizer import Detokenizer
 from inference.engine.text.infill import encode_infill
 from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
@@ -92,6 +92,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
                 priority=request.priority,
                 salt=request.salt,
                 loops=limits.loops(),
+                course=Course() if request.diagnostics else None,
             )
             if limits.timeout is not None:
                 sequence.deadline = sequence.received + limits.timeout

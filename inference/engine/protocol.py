@@ -93,6 +93,8 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     priority: Literal["interactive", "api", "batch"] = "api"
     salt: str = ""
     """Only requests of the same salt share cached prefixes: its team's."""
+    diagnostics: bool = False
+    """Its end is to tell how it was worked on."""
     instance: str = ""
     """The engine process that this was meant for. A message that waited in a socket while an engine was restarted
     reaches its successor, long after the request was answered with an error."""
@@ -146,6 +148,21 @@ class Reconcile(msgspec.Struct, tag=True):
 # --- engine -> client ----------------------------------------------------------------------------------------------
 
 
+class Traits(msgspec.Struct, frozen=True):
+    """What a model's files say of it; None where they say nothing."""
+
+    model_type: str | None = None
+    """Its family, such as "qwen3"."""
+    architecture: str | None = None
+    """The class that it was made with, such as "Qwen3ForCausalLM"."""
+    positions: int | None = None
+    """The longest context that it is configured for."""
+    tools: str | None = None
+    """How it writes calls of tools: the parser's name."""
+    reasoning: str | None = None
+    """How it marks its thoughts: the parser's name."""
+
+
 class Ready(msgspec.Struct, tag=True):
     """The engine serves. `instance` is new with every process, so that a client notices a restart."""
 
@@ -158,6 +175,9 @@ class Ready(msgspec.Struct, tag=True):
     """How it runs: "batched", "padded" (long rows slow short ones down) or "single" (one request at a time)."""
     batching_reason: str = ""
     kind: ModelKind = "text"
+    traits: Traits = Traits()
+    options: dict[str, Any] = {}
+    """What it runs with, as far as that is not the default: see `inference.engine.options`."""
 
 
 class Accepted(msgspec.Struct, tag=True):
@@ -244,12 +264,36 @@ class Tally(msgspec.Struct):
     """Its share of each step's time, by tokens processed; over all requests they add up to the steps' time."""
 
 
+class Divergence(msgspec.Struct, frozen=True):
+    """A prompt's token `token`, of `tokens`, was the first that differed from what was cached; at least `lost` cached
+    tokens followed there and were of no use."""
+
+    token: int
+    tokens: int
+    lost: int
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """How the engine worked on a request."""
+
+    context_tokens: int
+    """Of prompt and answer together, the longest of them."""
+    rows: float
+    """That decoded together with it in a step, itself included, on average; 0 where it never decoded."""
+    most_rows: int
+    preemptions: int
+    divergence: Divergence | None = None
+    """Of its first prompt."""
+
+
 class Finished(msgspec.Struct, tag=True):
     """All answers are complete, or the request was cancelled. reason: the first answer's."""
 
     id: str
     reason: FinishReason
     tally: Tally
+    diagnosis: Diagnosis | None = None
+    """Where it was asked for."""
 
 
 class Embedded(msgspec.Struct, tag=True):
@@ -287,6 +331,8 @@ class Failed(msgspec.Struct, tag=True):
     message: str
     param: str | None = None
     tally: Tally = msgspec.field(default_factory=Tally)
+    retry_after: float | None = None
+    """Seconds after which it may be tried again with some hope, where the engine can tell."""
 
 
 class Counted(msgspec.Struct, tag=True):
@@ -328,7 +374,7 @@ class Stats(msgspec.Struct, tag=True):
     """Of the prefix cache's pool, used or not."""
     cache: dict[str, int] = {}
     """The prefix cache's counters, by the names of `inference.engine.prefix.records.Counters`."""
-    tier: dict[str, int] = {}
+    tier: dict[str, int | bool] = {}
     """The SSD tier's, by those of `inference.engine.prefix.disk.TierCounters`."""
     memory: dict[str, Any] = {}
     """The memory monitor's report; then those of the others."""

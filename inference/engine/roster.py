@@ -9,6 +9,7 @@ from inference.engine.books import Books
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.output import End, Failure, Output
 from inference.engine.protocol import FailureCode
+from inference.engine.room import Room
 from inference.engine.scheduling.scheduler import QueueFull, Scheduler
 from inference.engine.sequence import Sequence
 
@@ -30,6 +31,7 @@ class Roster:
         self._output = output
         self._memory = memory
         self._books = books
+        self.room = Room(lambda: self._books.busy_seconds)
 
     def add(self, sequence: Sequence) -> None:
         """Queues it, or refuses it."""
@@ -44,22 +46,24 @@ class Roster:
             self._books.requests += 1
             self._output.put(End(sequence, "length"))
             return
-        refusal = self._memory.refusal()
-        if refusal is None:
-            try:
-                self._scheduler.add(sequence, perf_counter())
-            except QueueFull:
-                refusal = f"{self._scheduler.max_waiting} requests are waiting already. Try again in a moment."
-        if refusal is not None:
-            self.refuse(sequence, "server_is_overloaded", refusal)
+        # An engine that refuses all has no steps to look at its memory in.
+        self._memory.check()
+        if (refusal := self._memory.refusal()) is not None:
+            self.refuse(sequence, "server_is_overloaded", refusal, self._memory.interval)
+            return
+        try:
+            self._scheduler.add(sequence, perf_counter())
+        except QueueFull:
+            refusal = f"{self._scheduler.max_waiting} requests are waiting already. Try again in a moment."
+            self.refuse(sequence, "server_is_overloaded", refusal, self.room.wait())
             return
         self._books.requests += 1
         self.live[sequence.id] = sequence
         self._batch.prefix.admit(sequence)
 
-    def refuse(self, sequence: Sequence, code: FailureCode, message: str) -> None:
-        """One that is not queued."""
-        self._output.put(Failure(sequence, code, message))
+    def refuse(self, sequence: Sequence, code: FailureCode, message: str, retry_after: float | None = None) -> None:
+        """One that is not queued. retry_after: seconds."""
+        self._output.put(Failure(sequence, code, message, retry_after))
         self._fail_request(sequence)
 
     def cancel(self, wanted: Callable[[Sequence], bool]) -> None:
@@ -76,7 +80,7 @@ class Roster:
 
     def part(self, sequence: Sequence) -> None:
         """It has ended, and its end is told."""
-        self.live.pop(sequence.id, None)
+        self._gone(sequence)
         self._scheduler.remove([sequence])
         self._batch.end(sequence)
         if sequence.row is None:
@@ -84,7 +88,7 @@ class Roster:
 
     def leave(self, sequence: Sequence) -> None:
         """Its row goes, what it holds to the prefix cache. The output thread may have ended it unnoticed until now."""
-        self.live.pop(sequence.id, None)
+        self._gone(sequence)
         self._scheduler.remove([sequence])
         try:
             self._batch.leave(sequence)
@@ -103,6 +107,10 @@ class Roster:
             log.error("request %s failed: %s: %s", sequence.id, type(error).__name__, error)
         self._batch.end(sequence, poisoned=True)
         self.end(Failure(sequence, "engine_error", "The engine failed on this request."))
+
+    def _gone(self, sequence: Sequence) -> None:
+        if self.live.pop(sequence.id, None) is not None:
+            self.room.left()
 
     def _fail_request(self, sequence: Sequence) -> None:
         """One answer of several has failed, and the request with it: nobody waits for the others any more."""

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from inference.engine.guidance.guide import Guide
 from inference.engine.monitors.repetition import RepetitionDetector
-from inference.engine.protocol import CallDelta, FinishReason, Sampling, Tally, TokenLogprob
+from inference.engine.protocol import (
+    CallDelta,
+    Diagnosis,
+    Divergence,
+    FinishReason,
+    Sampling,
+    Tally,
+    TokenLogprob,
+)
 from inference.engine.text.speech import Speech
 
 if TYPE_CHECKING:
@@ -54,6 +62,38 @@ class Request:
             engine_seconds=sum(sequence.engine_seconds for sequence in each),
         )
 
+    def diagnosis(self) -> Diagnosis | None:
+        """None where nobody asked for it."""
+        courses = [sequence.course for sequence in self.sequences if sequence.course is not None]
+        if not courses:
+            return None
+        steps = sum(course.steps for course in courses)
+        return Diagnosis(
+            context_tokens=max(len(sequence.prompt) + sequence.counted for sequence in self.sequences),
+            rows=sum(course.rows for course in courses) / steps if steps else 0.0,
+            most_rows=max(course.most_rows for course in courses),
+            preemptions=sum(course.preemptions for course in courses),
+            divergence=courses[0].divergence,
+        )
+
+
+@dataclass(slots=True)
+class Course:
+    """What the step thread remembers of a sequence whose request wants to know."""
+
+    steps: int = 0
+    """In which it decoded."""
+    rows: int = 0
+    """Of all these steps together."""
+    most_rows: int = 0
+    preemptions: int = 0
+    divergence: Divergence | None = None
+
+    def step(self, rows: int) -> None:
+        self.steps += 1
+        self.rows += rows
+        self.most_rows = max(self.most_rows, rows)
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -97,6 +137,7 @@ class Sequence:
     """Its place on the device (kv.banks.Row), while it has one."""
     chain: Any = None
     """The keys of its blocks in the prefix cache (prefix.keys.Chain), while it is in the engine."""
+    course: Course | None = None
     strikes: int = 0
     """How often memory ran out on it."""
     started: float | None = None

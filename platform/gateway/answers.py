@@ -1,5 +1,6 @@
 """What the dialects' answers have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -7,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.assembled import Answer
+from gateway.request_diagnostics import RequestDiagnostics
 from inference.engine.protocol import Delta, Ended, Finished, Tally
 
 encode = msgspec.json.Encoder().encode
@@ -22,6 +24,8 @@ class Stamp:
     """Unix seconds."""
     model: str
     system_fingerprint: str
+    diagnose: Callable[[Finished], RequestDiagnostics | UnsetType] = lambda end: UNSET
+    """What the answer tells of how it was made, where the request asked for that."""
 
 
 class Wording(Protocol):

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, structs
 
 from accounts.authentication import Principal
 from gateway import errors
+from gateway.request_diagnostics import DiagnosticsLevel
 from inference.engine import protocol
 
 DEFAULT_TEMPERATURE = 1.0
@@ -54,6 +55,8 @@ class Ask:
     prompt_param: str
     """The field that an engine's complaint about the prompt is about."""
     stream: bool
+    diagnostics: DiagnosticsLevel | None = None
+    """How much the answer is to tell of how it was made; None: nothing."""
 
     @property
     def choices(self) -> int:
@@ -69,7 +72,13 @@ class Ask:
     def of(self, *, record_id: str, principal: Principal) -> protocol.Generate:
         """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names; weight
         and class are everyone's alike, for keys have none yet."""
-        return structs.replace(self.prompt, id=record_id, user=str(principal.user_id), salt=principal.cache_salt)
+        return structs.replace(
+            self.prompt,
+            id=record_id,
+            user=str(principal.user_id),
+            salt=principal.cache_salt,
+            diagnostics=self.diagnostics is not None,
+        )
 
 
 class StreamOptions(Struct):
@@ -99,6 +108,8 @@ class GenerationFields(Struct, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
+    include_diagnostics: bool | None = None
+    diagnostics_level: DiagnosticsLevel | None = None
 
     def sampling(self, *, logprobs: int | None = None) -> protocol.Sampling:
         temperature = DEFAULT_TEMPERATURE if self.temperature is None else self.temperature
@@ -130,6 +141,11 @@ class GenerationFields(Struct, kw_only=True):
             raise errors.invalid("`stop`: an empty string would stop at once; leave it out.", param="stop")
         return stops
 
+    def diagnostics(self) -> DiagnosticsLevel | None:
+        if self.diagnostics_level is not None and not self.include_diagnostics:
+            raise errors.invalid("`diagnostics_level` needs `include_diagnostics: true`.", param="diagnostics_level")
+        return (self.diagnostics_level or "basic") if self.include_diagnostics else None
+
     def wants_usage_chunk(self) -> bool:
         if self.stream_options is not None and not self.stream:
             raise errors.invalid("`stream_options` needs `stream: true`.", param="stream_options")
@@ -152,12 +168,6 @@ def token_id(key: str) -> int:
 
 
 Neutral = dict[str, tuple[Any, ...]]
-
-NOT_YET: Neutral = {
-    "include_diagnostics": (False,),
-    "diagnostics_level": (),
-}
-"""Known fields of both endpoints that can't be honoured yet, and the values that ask for nothing else than we do."""
 
 VALIDATED_ONLY = {"user", "metadata"}
 """Fields that OpenAI stores for later and that must be well-formed; nothing here reads them."""

@@ -7,7 +7,7 @@ from django.conf import settings
 from msgspec import Meta
 
 from gateway import errors
-from gateway.ask import LARGEST, NOT_YET, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral, ServiceTier
+from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral, ServiceTier
 from gateway.body import Fields, decode, refuse_unsupported, without_effect
 from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
@@ -41,7 +41,6 @@ class ChatRequest(GenerationFields, kw_only=True):
 
 
 UNSUPPORTED: Neutral = {
-    **NOT_YET,
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
@@ -92,6 +91,7 @@ class ChatCompletions(GenerationEndpoint):
             ),
             prompt_param="messages",
             stream=bool(request.stream),
+            diagnostics=request.diagnostics(),
         )
         tier = {None: None, "flex": "flex"}.get(request.service_tier, "default")
         return ask, lambda stamp: ChatAnswers(

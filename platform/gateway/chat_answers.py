@@ -9,6 +9,7 @@ from gateway import sse
 from gateway.answers import Ending, Stamp, Usage, encode, explained, usage_of
 from gateway.assembled import Answer, Call
 from gateway.logprobs import ChatLogprobs, chat_logprobs
+from gateway.request_diagnostics import RequestDiagnostics
 from inference.engine import protocol
 from inference.engine.protocol import CallDelta, Ended, Finished
 
@@ -51,6 +52,7 @@ class Completion(Struct, kw_only=True):
     usage: Usage
     service_tier: str | UnsetType = UNSET
     system_fingerprint: str
+    diagnostics: RequestDiagnostics | UnsetType = UNSET
 
 
 class ToolCallDelta(Struct, kw_only=True):
@@ -86,6 +88,7 @@ class Chunk(Struct, kw_only=True):
     system_fingerprint: str
     choices: list[ChunkChoice]
     usage: Usage | UnsetType = UNSET
+    diagnostics: RequestDiagnostics | UnsetType = UNSET
 
 
 class ChatAnswers:
@@ -134,6 +137,7 @@ class ChatAnswers:
                 ],
                 usage=usage_of(end.tally),
                 service_tier=self._tier,
+                diagnostics=self._stamp.diagnose(end),
             )
         )
 
@@ -166,8 +170,13 @@ class ChatAnswers:
         return self._event([explained(choice, end)])
 
     def closing(self, end: Finished) -> bytes:
-        events = self._event([], usage_of(end.tally)) if self._usage_chunk else b""
-        return events + sse.DONE
+        usage = usage_of(end.tally) if self._usage_chunk else UNSET
+        diagnostics = self._stamp.diagnose(end)
+        if usage is UNSET and diagnostics is UNSET:
+            return sse.DONE
+        chunk = self._chunk([], usage)
+        chunk.diagnostics = diagnostics
+        return sse.event(encode(chunk)) + sse.DONE
 
     def _reason(self, reason: str) -> str:
         return "function_call" if self._legacy and reason == "tool_calls" else reason
@@ -182,8 +191,8 @@ class ChatAnswers:
             message.tool_calls = [_call_of(call) for call in answer.calls]
         return message
 
-    def _event(self, choices: list[ChunkChoice], usage: Usage | UnsetType = UNSET) -> bytes:
-        return sse.event(encode(self._chunk(choices, usage)))
+    def _event(self, choices: list[ChunkChoice]) -> bytes:
+        return sse.event(encode(self._chunk(choices)))
 
     def _chunk(self, choices: list[ChunkChoice], usage: Usage | UnsetType = UNSET) -> Chunk:
         return Chunk(

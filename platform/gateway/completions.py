@@ -8,12 +8,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors, sse
 from gateway.answers import Ending, Stamp, Usage, encode, explained, usage_of
-from gateway.ask import LARGEST, NOT_YET, VALIDATED_ONLY, Ask, GenerationFields, Neutral
+from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, GenerationFields, Neutral
 from gateway.assembled import Answer
 from gateway.body import decode, refuse_unsupported, without_effect
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from gateway.logprobs import CompletionLogprobs, completion_logprobs
+from gateway.request_diagnostics import RequestDiagnostics
 from inference.engine import protocol
 from inference.engine.protocol import Delta, Ended, Finished
 
@@ -30,7 +31,6 @@ class CompletionRequest(GenerationFields, kw_only=True):
 
 
 UNSUPPORTED: Neutral = {
-    **NOT_YET,
     "best_of": (1,),
 }
 KNOWN = {*CompletionRequest.__struct_fields__, *UNSUPPORTED} - VALIDATED_ONLY
@@ -66,6 +66,7 @@ class Completions(GenerationEndpoint):
             ),
             prompt_param="prompt",
             stream=bool(request.stream),
+            diagnostics=request.diagnostics(),
         )
         return ask, lambda stamp: CompletionAnswers(
             stamp, usage_chunk=usage_chunk, logprobs=request.logprobs is not None
@@ -121,6 +122,7 @@ class Completion(Struct, kw_only=True):
     choices: list[Choice]
     system_fingerprint: str
     usage: Usage | UnsetType = UNSET
+    diagnostics: RequestDiagnostics | UnsetType = UNSET
 
 
 class CompletionAnswers:
@@ -144,7 +146,7 @@ class CompletionAnswers:
             )
             for index, answer in enumerate(answers)
         ]
-        return encode(self._completion(choices, usage_of(end.tally)))
+        return encode(self._completion(choices, usage_of(end.tally), self._stamp.diagnose(end)))
 
     def opening(self) -> bytes:
         return b""
@@ -163,10 +165,18 @@ class CompletionAnswers:
         return sse.event(encode(self._completion([choice])))
 
     def closing(self, end: Finished) -> bytes:
-        events = sse.event(encode(self._completion([], usage_of(end.tally)))) if self._usage_chunk else b""
-        return events + sse.DONE
+        usage = usage_of(end.tally) if self._usage_chunk else UNSET
+        diagnostics = self._stamp.diagnose(end)
+        if usage is UNSET and diagnostics is UNSET:
+            return sse.DONE
+        return sse.event(encode(self._completion([], usage, diagnostics))) + sse.DONE
 
-    def _completion(self, choices: list[Choice], usage: Usage | UnsetType = UNSET) -> Completion:
+    def _completion(
+        self,
+        choices: list[Choice],
+        usage: Usage | UnsetType = UNSET,
+        diagnostics: RequestDiagnostics | UnsetType = UNSET,
+    ) -> Completion:
         stamp = self._stamp
         return Completion(
             id=f"cmpl-{stamp.key}",
@@ -175,4 +185,5 @@ class CompletionAnswers:
             system_fingerprint=stamp.system_fingerprint,
             choices=choices,
             usage=usage,
+            diagnostics=diagnostics,
         )

@@ -12,6 +12,8 @@ from msgspec import Struct
 from inference.engine import protocol
 
 LONGEST_QUOTE = 120
+LONGEST_HEEDED = 60.0
+"""Seconds of a `retry-after` that openai-python 1.x still waits for; after a longer one it tries again at once."""
 MOST_NAMED = 32
 """Names of fields in one message or header."""
 
@@ -177,16 +179,20 @@ def _server_error(status: int, message: str, code: str, headers: Mapping[str, st
 
 
 def _come_back(seconds: float) -> dict[str, str]:
-    return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(round(seconds * 1000))}
+    hint = {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
+    # Some SDKs take a long wait for none at all.
+    return hint if seconds <= LONGEST_HEEDED else {**hint, "x-should-retry": "false"}
 
 
-def overloaded(message: str) -> ApiError:
-    return _server_error(503, message, "server_is_overloaded", _come_back(1))
+def overloaded(message: str, seconds: float | None = None) -> ApiError:
+    """seconds: after which there is likely room; None where nobody knows."""
+    return _server_error(503, message, "server_is_overloaded", _come_back(1.0 if seconds is None else seconds))
 
 
-def model_loading(model: str) -> ApiError:
+def model_loading(model: str, seconds: float) -> ApiError:
+    """seconds: after which it is likely there."""
     return _server_error(
-        503, f"The model {quote(model)} is still loading; try again shortly.", "model_loading", _come_back(5)
+        503, f"The model {quote(model)} is still loading; try again shortly.", "model_loading", _come_back(seconds)
     )
 
 
@@ -222,7 +228,7 @@ def from_engine(failed: protocol.Failed, *, prompt_param: str) -> ApiError:
     """The HTTP error for an engine's refusal; `prompt_param` is the field that the prompt came in."""
     match failed.code:
         case "server_is_overloaded":
-            return overloaded(failed.message)
+            return overloaded(failed.message, failed.retry_after)
         case "engine_error":
             return engine_error(failed.message)
         case "timeout":

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import IntegrityError
+from msgspec import UNSET, UnsetType
 
 from accounts import ledger
 from accounts.authentication import Principal
 from gateway import errors
 from gateway.answers import Stamp
-from gateway.ask import Asked
+from gateway.ask import Ask, Asked
 from gateway.context import RequestContext
 from gateway.insist import insist
+from gateway.request_diagnostics import RequestDiagnostics, diagnose
 from gateway.runtime import Runtime
 from inference.client import EngineDied, EngineUnavailable, Generation
 from inference.engine.protocol import (
@@ -28,6 +30,7 @@ from inference.engine.protocol import (
     Finished,
     FirstToken,
     Ranked,
+    Ready,
     Tally,
 )
 from inference.registry import ServedModel
@@ -74,7 +77,7 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
         raise errors.timeout(f"The request was not finished within {limit:g} seconds ({named}).") from None
     except EngineUnavailable:
         run.outcome = run.outcome or "refused"
-        raise errors.model_loading(model.name) from None
+        raise errors.model_loading(model.name, gateway.engines.expected_in(model.endpoint)) from None
     except EngineDied:
         run.outcome = run.outcome or "engine_error"
         raise errors.engine_error() from None
@@ -103,7 +106,7 @@ class Run:
         self._ask = ask
         self._model = model
         self._created = int(time.time())
-        self._instance = ""
+        self._ready: Ready | None = None
         self._generation: Generation | None = None
         self._opened = False
         self._settled = False
@@ -122,14 +125,14 @@ class Run:
             key=self._context.record_id.removeprefix("req_"),
             created=self._created,
             model=self._model.name,
-            system_fingerprint=f"fp_{self._instance[:12]}",
+            system_fingerprint=f"fp_{self._ready.instance[:12] if self._ready else ''}",
+            diagnose=self._diagnose,
         )
 
     async def start(self) -> None:
         """Opens the row, waits for the engine and sends it the request. Raises ApiError, EngineUnavailable."""
         await insist(self._open())
-        ready = await self._gateway.engines.wait_ready(self._model.endpoint, settings.ENGINE_WAIT_SECONDS)
-        self._instance = ready.instance
+        self._ready = await self._gateway.engines.wait_ready(self._model.endpoint, settings.ENGINE_WAIT_SECONDS)
         request = self._ask.of(record_id=self._context.record_id, principal=self._principal)
         self._context.sent = time.perf_counter()
         self._generation = self._gateway.engines.generate(self._model.endpoint, request)
@@ -191,6 +194,12 @@ class Run:
         except Exception as error:
             # The row stays `running`, and the gateway's next life finds it.
             logger.error("%s could not be settled: %s", self._context.record_id, type(error).__name__)
+
+    def _diagnose(self, end: Finished) -> RequestDiagnostics | UnsetType:
+        if not isinstance(self._ask, Ask) or self._ask.diagnostics is None or self._ready is None:
+            return UNSET
+        stats = self._gateway.engines.stats(self._model.endpoint)
+        return diagnose(self._ask.diagnostics, end, self._ready, stats)
 
     async def _open(self) -> None:
         try:

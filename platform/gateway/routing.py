@@ -7,9 +7,11 @@ from gateway import errors
 from gateway.anthropic.endpoint import CountTokens, Messages
 from gateway.anthropic.errors import speak as speak_anthropic
 from gateway.cancelling import RunningRequest
+from gateway.capabilities import Capabilities
 from gateway.catalogue import ModelDetail, Models
 from gateway.chat import ChatCompletions
 from gateway.completions import Completions
+from gateway.diagnostics import Diagnostics
 from gateway.embeddings import Embeddings
 from gateway.endpoint import Endpoint
 from gateway.guard import Guard
@@ -26,6 +28,7 @@ class Unknown(Endpoint):
 application = Guard(
     URLRouter(
         [
+            path("v1/capabilities", Capabilities.as_asgi()),
             path("v1/chat/completions", ChatCompletions.as_asgi()),
             path("v1/completions", Completions.as_asgi()),
             path("v1/embeddings", Embeddings.as_asgi()),
@@ -41,6 +44,7 @@ application = Guard(
             re_path(r"^v1/responses/(?P<id>[^/]+)/input_items\Z", InputItems.as_asgi()),
             re_path(r"^v1/responses/(?P<id>[^/]+)/cancel\Z", CancelResponse.as_asgi()),
             path("health", Health.as_asgi()),
+            path("health/diagnostics", Diagnostics.as_asgi()),
             path("health/ready", Ready.as_asgi()),
             re_path(r"", Unknown.as_asgi()),
         ]

@@ -205,6 +205,10 @@ async def test_a_full_queue_refuses_the_next_one(client, engine):
     served = [events[-1] for _, _, events in results if isinstance(events[-1], Finished)]
     assert len(served) >= 20 and refused
     assert {failed.code for failed in refused} == {"server_is_overloaded"}
+    hints = [failed.retry_after for failed in refused]
+    assert all(hint > 0 for hint in hints)
+    # One after the other, for there is room for one at a time.
+    assert len(set(hints)) == len(hints)
 
 
 async def test_one_id_runs_once(client, engine):

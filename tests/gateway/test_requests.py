@@ -92,7 +92,7 @@ SHARED_MISFITS = [
     ({"xtc_threshold": 0.6}, "xtc_threshold"),
     ({"xtc_threshold": -0.1}, "xtc_threshold"),
     ({"xtc_threshold": [0.1]}, "xtc_threshold"),
-    ({"include_diagnostics": True}, "include_diagnostics"),
+    ({"include_diagnostics": "yes"}, "include_diagnostics"),
 ]
 
 

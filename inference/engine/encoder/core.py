@@ -18,6 +18,7 @@ from inference.engine.isolation import is_out_of_memory
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.output import Conclude, Output, Recall
 from inference.engine.protocol import Event, Failed, FailureCode, Finished, Stats
+from inference.engine.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class EncoderCore:
         self._stopping = False
         self._steps = self._requests = self._tokens = 0
         self._busy_seconds = 0.0
+        self._room = Room(lambda: self._busy_seconds)
         self._looked = Stats(steps=0, running=0, waiting=0)
 
     def submit(self, work: Work) -> None:
@@ -186,14 +188,17 @@ class EncoderCore:
                 self._output.put(Recall(client, ids))
 
     def _add(self, job: Job) -> None:
-        refusal = self.memory.refusal()
+        # An engine that refuses all has no steps to look at its memory in.
+        self.memory.check()
+        refusal, wait = self.memory.refusal(), self.memory.interval
         if (job.client, job.id) in self._live:
             self._output.put(self._failure(job, "engine_error", "A request with this id is running already."))
             return
         if refusal is None and len(self._live) > self._max_waiting:
             refusal = f"{self._max_waiting} requests are waiting already. Try again in a moment."
+            wait = self._room.wait()
         if refusal is not None:
-            self._output.put(self._failure(job, "server_is_overloaded", refusal))
+            self._output.put(self._failure(job, "server_is_overloaded", refusal, wait))
             return
         self._requests += 1
         self._live[job.client, job.id] = job
@@ -215,10 +220,11 @@ class EncoderCore:
         self._part(job)
         self._output.put(self._failure(job, code, message))
 
-    def _failure(self, job: Job, code: FailureCode, message: str) -> Conclude:
-        return Conclude(job.client, [], Failed(job.id, code, message, tally=job.tally()))
+    def _failure(self, job: Job, code: FailureCode, message: str, retry_after: float | None = None) -> Conclude:
+        return Conclude(job.client, [], Failed(job.id, code, message, tally=job.tally(), retry_after=retry_after))
 
     def _part(self, job: Job) -> None:
         job.ended = True
         del self._live[job.client, job.id]
+        self._room.left()
         self._waiting.remove(job)

@@ -9,6 +9,7 @@ import numpy as np
 from inference.engine import protocol
 from inference.engine.encoder.job import Job, Text
 from inference.engine.prepare import Refusal
+from inference.engine.traits import traits_of
 
 UNBOUNDED = 1_000_000
 """A tokenizer that knows no limit says a number far above this."""
@@ -31,6 +32,7 @@ class Encoder(ABC):
         self.vocab = int(inner.get("vocab_size") or len(tokenizer))
         self.pad = _pad(tokenizer, inner)
         self.context_length = _context(tokenizer, inner)
+        self.traits = traits_of(config)
         # The first call settles truncation and padding in the tokenizer, which later calls from several threads share.
         self.tokenize(["a"])
 

@@ -236,7 +236,7 @@ class PrefixCache(Rows):
     def counters(self) -> Counters:
         return self.index.counters()
 
-    def tier_counters(self) -> dict[str, int]:
+    def tier_counters(self) -> dict[str, int | bool]:
         return asdict(self._spill.tier.counters()) if self._spill else {}
 
     @property

@@ -75,7 +75,7 @@ class Rows:
     def counters(self) -> Counters:
         return Counters()
 
-    def tier_counters(self) -> dict[str, int]:
+    def tier_counters(self) -> dict[str, int | bool]:
         """What the SSD tier counts; nothing without one."""
         return {}
 

@@ -80,7 +80,8 @@ class MemoryMonitor:
         self._warn_at = options.memory_warn_threshold
         self._limit_at = options.memory_limit_threshold
         self._action = options.memory_action
-        self._interval = options.memory_monitor_interval
+        self.interval = options.memory_monitor_interval
+        """Seconds between readings; nothing that this says changes in between."""
         self._read = read
         self._clock = clock
         self._due = -math.inf
@@ -103,7 +104,7 @@ class MemoryMonitor:
         now = self._clock()
         if now < self._due:
             return None
-        self._due = now + self._interval
+        self._due = now + self.interval
         self._reading = self._read()
         before, self.state = self.state, self._next()
         if self.state != "unknown":

@@ -69,7 +69,7 @@ async def count(context: RequestContext, principal: Principal, ask: Ask) -> int:
             await gateway.engines.wait_ready(model.endpoint, settings.ENGINE_WAIT_SECONDS)
             answer = await gateway.engines.count(model.endpoint, request)
     except EngineUnavailable:
-        raise errors.model_loading(model.name) from None
+        raise errors.model_loading(model.name, gateway.engines.expected_in(model.endpoint)) from None
     except EngineDied:
         raise errors.engine_error() from None
     except TimeoutError:

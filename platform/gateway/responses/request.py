@@ -8,7 +8,7 @@ from django.conf import settings
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors
-from gateway.ask import LARGEST, NOT_YET, Ask, Count, GenerationFields, Neutral, ServiceTier
+from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral, ServiceTier
 from gateway.body import Fields, decode, refuse_unsupported, without_effect
 from gateway.chat import Effort, template_options
 from gateway.formats import ResponseFormat, format_of, schema_format
@@ -99,7 +99,8 @@ class CreateRequest(GenerationFields, kw_only=True):
 
 
 UNSUPPORTED: Neutral = {
-    **NOT_YET,
+    "include_diagnostics": (False,),
+    "diagnostics_level": (),
     "background": (False,),
     "truncation": ("disabled",),
     "max_tool_calls": (),
