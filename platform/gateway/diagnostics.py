@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from django.conf import settings
 from django.db import connection
@@ -28,6 +28,8 @@ LATE_SECONDS, SILENT_SECONDS = 3.0, 10.0
 """Age of a heartbeat; one comes every half second."""
 WORKER_SECONDS = 3.0
 """What the worker gets to answer; over a folder it looks for questions once a second."""
+WORKER_FRESH_SECONDS = 10.0
+"""Between two questions to it."""
 DATABASE_SECONDS = 1.0
 """A database that needs longer for the smallest of queries slows every request down."""
 SCARCE_BYTES, LITTLE_BYTES = 256 << 20, 2 << 30
@@ -64,7 +66,7 @@ class Diagnostics(KeyedEndpoint):
 
 async def report(gateway: "runtime.Runtime", model: ServedModel | None) -> DiagnosticsReport:
     (ready, heartbeat), database, worker = await asyncio.gather(
-        heard(gateway, model), attempt(check_database(gateway)), attempt(asyncio.to_thread(check_worker))
+        heard(gateway, model), attempt(check_database(gateway)), attempt(check_worker())
     )
     stats = heartbeat.stats if heartbeat else None
     checks = {
@@ -225,11 +227,19 @@ def check_disk() -> Check:
     return Check(status, f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free where the data folder is.")
 
 
-def check_worker() -> Check:
-    """Blocks until the worker has answered, or does not."""
-    from atelier.celery import app  # a tenth of a second, for those who ask
+async def check_worker() -> Check:
+    global _worker_heard_at
+    if time.monotonic() - _worker_heard_at > WORKER_FRESH_SECONDS:
+        if not await asyncio.to_thread(_ping_worker):
+            return Check("warning", "It does not answer: what it does by timetable and in the background waits.")
+        _worker_heard_at = time.monotonic()
+    return Check("pass", f"It answered {time.monotonic() - _worker_heard_at:.1f} s ago.")
 
-    answers: Any = app.control.ping(timeout=WORKER_SECONDS, limit=1)
-    if answers:
-        return Check("pass", "It answers.")
-    return Check("warning", "It does not answer: what it does by timetable and in the background waits.")
+
+def _ping_worker() -> bool:
+    from atelier.celery import app  # takes a tenth of a second, of those who ask only
+
+    return bool(app.control.ping(timeout=WORKER_SECONDS, limit=1))
+
+
+_worker_heard_at = float("-inf")

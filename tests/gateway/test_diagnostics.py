@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import namedtuple
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -73,6 +74,13 @@ def test_a_whole_server_is_healthy(server: Server) -> None:
     assert own == dict.fromkeys(own, "pass"), said
     assert said["model"] == "atelier-tiny"
     assert said["memory"]["peak_gb"] >= said["memory"]["active_gb"] > 0
+
+
+def test_an_engine_with_an_ssd_tier_reports_it(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", "--ssd-cache-dir", str(tmp_path / "tier")) as server, server.client() as http:
+        said = http.get(HEALTH).json()["checks"]
+    assert said["engine"]["status"] == said["ssd_tier"]["status"] == "pass", said
+    assert "files" in said["ssd_tier"]["detail"]
 
 
 def test_it_needs_a_key_which_liveness_does_not(server: Server) -> None:

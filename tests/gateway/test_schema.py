@@ -123,7 +123,8 @@ def test_every_error_has_a_description() -> None:
     made = [
         errors.invalid(""), errors.invalid_api_key(), errors.model_not_found(""), errors.method_not_allowed("", ""),
         errors.request_too_large(1), errors.cancelled(), errors.engine_error(), errors.internal(""),
-        errors.overloaded(""), errors.model_loading(""), errors.draining(), errors.gateway_silent(), errors.timeout(""),
+        errors.overloaded(""), errors.model_loading("", 5), errors.draining(), errors.gateway_silent(),
+        errors.timeout(""),
     ]  # fmt: skip
     for error in made:
         assert set(REFUSALS[error.status].headers) == set(error.headers), error.status

@@ -11,9 +11,11 @@ from gateway.anthropic import request as anthropic_request
 from gateway.anthropic import wording as anthropic_wording
 from gateway.anthropic.endpoint import CountTokens, Messages, TokensCount
 from gateway.cancelling import CancelledRequest, RunningRequest
+from gateway.capabilities import Capabilities, CapabilitiesObject
 from gateway.catalogue import ModelDetail, ModelList, ModelObject, Models
 from gateway.chat import ChatCompletions, ChatRequest
 from gateway.completions import Completions
+from gateway.diagnostics import Diagnostics, DiagnosticsReport
 from gateway.embeddings import EmbeddingList, EmbeddingRequest, Embeddings
 from gateway.endpoint import Endpoint
 from gateway.health import Health, Life, Readiness, Ready
@@ -67,6 +69,7 @@ INCLUDE = Query(
     {"type": "array", "items": {"enum": [LOGPROBS]}},
     "Nothing more is answered for it: what was asked for when the response was made is there.",
 )
+MODEL = Query("model", {"type": "string"}, "Another one than the default model.")
 
 OPERATIONS = (
     Operation(
@@ -242,6 +245,26 @@ OPERATIONS = (
         summary="Cancel a generation of one's own that is running",
         gives=CancelledRequest,
         refuses=(404,),
+    ),
+    Operation(
+        consumer=Capabilities,
+        method="GET",
+        name="getCapabilities",
+        tag="Atelier",
+        summary="What the server and a model can do",
+        gives=CapabilitiesObject,
+        refuses=(404,),
+        query=(MODEL,),
+    ),
+    Operation(
+        consumer=Diagnostics,
+        method="GET",
+        name="getDiagnostics",
+        tag="Atelier",
+        summary="How the server and a model's engine are",
+        gives=DiagnosticsReport,
+        refuses=(404,),
+        query=(MODEL,),
     ),
     Operation(
         consumer=Health,
