@@ -1,11 +1,13 @@
 """From a request's bytes to a typed struct. Whatever is wrong with them is a 400 that says where."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect as types
 
 from gateway import errors
 from gateway.errors import ApiError
@@ -80,3 +82,52 @@ def without_effect(fields: Fields, known: Collection[str], within: str = "") -> 
     """The names of those fields that nothing here looks at, nulls aside; `within` names the object that they are in."""
     unread = [name for name, value in fields.items() if name and name not in known and bytes(value) != b"null"]
     return [f"{within}.{name}" if within else name for name in unread]
+
+
+def without_effect_inside(fields: Fields, struct: type[msgspec.Struct], but: Collection[str] = ()) -> list[str]:
+    """The names of those fields that nothing looks at and that are inside of fields that `struct` does look at, at any
+    depth: `tools.function.parameters` is one's own affair, `tools.function.weight` would be named. `but`: fields that
+    are left aside."""
+    names: list[str] = []
+    for name, of in _fields_of(struct).items():
+        if name in fields and name not in but:
+            names += _unread(msgspec.json.decode(fields[name]), of, name)
+    return names
+
+
+@cache
+def _fields_of(struct: type[msgspec.Struct]) -> dict[str, types.Type]:
+    info = types.type_info(struct)
+    assert isinstance(info, types.StructType)
+    return {field.encode_name: field.type for field in info.fields if _holds_objects(field.type)}
+
+
+def _holds_objects(of: types.Type) -> bool:
+    match of:
+        case types.StructType():
+            return True
+        case types.UnionType(types=several):
+            return any(map(_holds_objects, several))
+        case types.ListType(item_type=one) | types.Metadata(type=one):
+            return _holds_objects(one)
+    return False
+
+
+def _unread(value: Any, of: types.Type, within: str) -> Iterator[str]:
+    match of, value:
+        case types.Metadata(type=one), _:
+            yield from _unread(value, one, within)
+        case types.UnionType(types=several), _:
+            for one in several:
+                yield from _unread(value, one, within)
+        case types.ListType(item_type=one), list():
+            for each in value:
+                yield from _unread(each, one, within)
+        case types.StructType(fields=fields), dict():
+            known = {field.encode_name: field.type for field in fields}
+            for name, inner in value.items():
+                if name in known:
+                    yield from _unread(inner, known[name], f"{within}.{name}")
+                elif inner not in (None, [], {}):
+                    # Clients send answers back with all their empty fields.
+                    yield f"{within}.{name}"

@@ -8,12 +8,12 @@ from msgspec import Meta
 
 from gateway import errors
 from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral, ServiceTier
-from gateway.body import Fields, decode, refuse_unsupported, without_effect
+from gateway.body import Fields, decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from gateway.formats import ResponseFormat, format_of
-from gateway.messages import Message, ignored_in_messages, template_messages
+from gateway.messages import Message, template_messages
 from gateway.tools import Functions, NamedChoice, Tools, tool_use
 from inference.engine import protocol
 
@@ -52,7 +52,6 @@ RESERVED = {"tools", "messages", "conversation", "tokenize", "add_generation_pro
 """Arguments of a template that are not the client's to set."""
 
 read_request = msgspec.json.Decoder(ChatRequest)
-read_object = msgspec.json.Decoder(Fields).decode
 
 
 class ChatCompletions(GenerationEndpoint):
@@ -144,9 +143,5 @@ def thinking_options(effort: str | None) -> dict[str, Any]:
 
 
 def ignored(fields: Fields) -> list[str]:
-    """Every field of the body without effect here, those inside the messages included, each named once."""
-    names = without_effect(fields, KNOWN)
-    options = fields.get("stream_options")
-    if options is not None and bytes(options) != b"null":
-        names += without_effect(read_object(options), {"include_usage"}, within="stream_options")
-    return list(dict.fromkeys([*names, *ignored_in_messages(fields["messages"])]))
+    """Every field of the body without effect here, those inside others included, each named once."""
+    return list(dict.fromkeys([*without_effect(fields, KNOWN), *without_effect_inside(fields, ChatRequest)]))

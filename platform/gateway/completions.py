@@ -10,7 +10,7 @@ from gateway import errors, sse
 from gateway.answers import Ending, Stamp, Usage, encode, explained, usage_of
 from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, GenerationFields, Neutral
 from gateway.assembled import Answer
-from gateway.body import decode, refuse_unsupported, without_effect
+from gateway.body import decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from gateway.logprobs import CompletionLogprobs, completion_logprobs
@@ -43,7 +43,7 @@ class Completions(GenerationEndpoint):
         request, fields = decode(body, read_request)
         refuse_unsupported(fields, UNSUPPORTED)
         usage_chunk = request.wants_usage_chunk()
-        context.ignored = without_effect(fields, KNOWN)
+        context.ignored = [*without_effect(fields, KNOWN), *without_effect_inside(fields, CompletionRequest)]
         wanted = prompts(request.prompt)
         if request.suffix and not all(isinstance(each, str) for each in wanted):
             raise errors.invalid("`suffix` needs prompts that are text.", param="suffix")

@@ -3,11 +3,9 @@
 import json
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from gateway import errors
-from gateway.body import Fields, without_effect
 
 
 class Part(Struct):
@@ -50,9 +48,6 @@ ROLES = {
 }
 """The roles of the wire, and what chat templates call them."""
 MEDIA_PARTS = {"image_url", "input_audio", "audio_url", "video_url", "file", "image", "video"}
-MESSAGE_FIELDS = set(Message.__struct_fields__)
-
-read_messages = msgspec.json.Decoder(list[Fields]).decode
 
 
 def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
@@ -149,11 +144,3 @@ def _text_of(part: Part, where: str) -> str:
     if text is None:
         raise errors.invalid(f"`{where}.{part.type}` is required.", param=f"{where}.{part.type}")
     return text
-
-
-def ignored_in_messages(messages: msgspec.Raw) -> list[str]:
-    """The fields of messages that nothing here looks at."""
-    names: list[str] = []
-    for message in read_messages(messages):
-        names += without_effect(message, MESSAGE_FIELDS, within="messages")
-    return names

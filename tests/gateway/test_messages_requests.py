@@ -325,7 +325,7 @@ async def test_what_has_no_effect_is_named(gateway: LocalGateway) -> None:
         metadata={"user_id": "u"},
         inference_geo="eu",
         system=[text("Be brief.", **mark)],
-        tools=[{**TOOL, **mark, "input_examples": []}],
+        tools=[{**TOOL, **mark, "input_examples": [{}]}],
         tool_choice={"type": "auto", "more": 1},
         messages=[USER, foreign, said("user", {**RESULT, "content": [text("a", **mark)]}, text("b", citations=None))],
     )

@@ -17,7 +17,7 @@ from gateway.anthropic.blocks import (
     turns_of,
 )
 from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral, Share
-from gateway.body import Fields, without_effect
+from gateway.body import Fields, without_effect, without_effect_inside
 from gateway.formats import schema_format
 from gateway.tools import MOST_TOOLS, Function, Name, NamedChoice, NamedFunction, ToolUse, tool_use
 from gateway.tools import Tool as ChatTool
@@ -97,18 +97,9 @@ UNSUPPORTED: Neutral = {
 }
 KNOWN = {*MessagesRequest.__struct_fields__, *UNSUPPORTED} - {"metadata"}
 KNOWN_OF_COUNT = {*PromptFields.__struct_fields__, *UNSUPPORTED}
-INNER: dict[str, type[Struct]] = {
-    "tool_choice": ToolChoice,
-    "thinking": Thinking,
-    "output_config": OutputConfig,
-    "output_format": OutputFormat,
-}
-"""Fields that are objects themselves."""
 
 read_request = msgspec.json.Decoder(MessagesRequest)
 read_count = msgspec.json.Decoder(PromptFields)
-read_object = msgspec.json.Decoder(Fields).decode
-read_objects = msgspec.json.Decoder(list[Fields]).decode
 
 
 def ask_of(request: MessagesRequest) -> Ask:
@@ -238,12 +229,8 @@ def stops(request: MessagesRequest) -> list[str]:
 def ignored(fields: Fields, known: set[str]) -> list[str]:
     """Every field of the body without effect here, those inside others included, each named once."""
     names = without_effect(fields, known)
-    for name, struct in INNER.items():
-        if bytes(fields.get(name, b"null")) != b"null":
-            names += without_effect(read_object(fields[name]), struct.__struct_fields__, within=name)
-    if bytes(fields.get("tools", b"null")) != b"null":
-        for tool in read_objects(fields["tools"]):
-            names += without_effect(tool, Tool.__struct_fields__, within="tools")
+    # What the fields of a block mean depends on its type.
+    names += without_effect_inside(fields, MessagesRequest, but=("messages", "system", "metadata"))
     if "system" in fields:
         names += ignored_in_blocks(fields["system"], "system")
     return list(dict.fromkeys([*names, *ignored_in_messages(fields["messages"])]))

@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from gateway import errors
-from gateway.body import Fields, without_effect
 from gateway.responses.items import (
     FunctionCall,
     FunctionCallOutput,
@@ -51,12 +49,9 @@ class InputItem(Struct):
         return "item_reference" if self.role is None and self.id is not None else "message"
 
 
-ITEM_FIELDS = set(InputItem.__struct_fields__)
 ROLES = ("user", "assistant", "system", "developer")
 KINDS = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
 MEDIA_PARTS = {"input_image", "input_file", "input_audio"}
-
-read_objects = msgspec.json.Decoder(list[Fields]).decode
 
 
 def references(given: str | list[InputItem]) -> dict[str, str]:
@@ -164,10 +159,3 @@ def _unknown_item(id: str | None, at: int) -> errors.ApiError:
         f"`input[{at}].id`: there is no stored item {errors.quote(id or '')}; send the item itself.",
         param=f"input[{at}].id",
     )
-
-
-def ignored_in_items(given: msgspec.Raw) -> list[str]:
-    """The fields of input items that nothing here looks at."""
-    if not bytes(given).lstrip().startswith(b"["):
-        return []
-    return [name for item in read_objects(given) for name in without_effect(item, ITEM_FIELDS, within="input")]

@@ -9,10 +9,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors
 from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral, ServiceTier
-from gateway.body import Fields, decode, refuse_unsupported, without_effect
+from gateway.body import Fields, decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat import Effort, template_options
 from gateway.formats import ResponseFormat, format_of, schema_format
-from gateway.responses.given import InputItem, ignored_in_items
+from gateway.responses.given import InputItem
 from gateway.responses.items import Item, template_messages
 from gateway.tools import MOST_TOOLS, Function, Name, NamedChoice, NamedFunction, Tool, ToolUse, tool_use
 from inference.engine import protocol
@@ -112,16 +112,8 @@ UNSUPPORTED: Neutral = {
 UNREAD = {"user", "safety_identifier", "prompt_cache_key"}
 """Well-formed and said again in the answer; nothing here reads them."""
 KNOWN = {*CreateRequest.__struct_fields__, *UNSUPPORTED} - UNREAD
-INSIDE = {
-    "text": TextConfig,
-    "reasoning": ReasoningConfig,
-    "stream_options": ResponseStreamOptions,
-}
-"""Fields that are objects, and which fields we know of those."""
 
 read_request = msgspec.json.Decoder(CreateRequest)
-read_object = msgspec.json.Decoder(Fields).decode
-read_objects = msgspec.json.Decoder(list[Fields]).decode
 
 
 def read(body: bytes) -> tuple[CreateRequest, list[str]]:
@@ -222,15 +214,8 @@ def text_format(request: CreateRequest) -> protocol.Format | None:
 
 def ignored(fields: Fields, request: CreateRequest) -> list[str]:
     """Every field of the body without effect here, those inside of objects included, each named once."""
-    names = without_effect(fields, KNOWN)
-    for name, known in INSIDE.items():
-        if getattr(request, name) is not None:
-            names += without_effect(read_object(fields[name]), known.__struct_fields__, within=name)
+    names = [*without_effect(fields, KNOWN), *without_effect_inside(fields, CreateRequest)]
     if request.reasoning is not None and request.reasoning.summary is not None:
         # The thought itself is in the answer.
         names.append("reasoning.summary")
-    for tool in read_objects(fields["tools"]) if request.tools else []:
-        names += without_effect(tool, FunctionTool.__struct_fields__, within="tools")
-    if request.input is not None:
-        names += ignored_in_items(fields["input"])
     return list(dict.fromkeys(names))
