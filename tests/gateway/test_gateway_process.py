@@ -124,6 +124,23 @@ def test_asked_to_stop_it_lets_requests_finish_and_takes_no_new_ones(server: Ser
         assert "Traceback" not in process.output
 
 
+def test_any_gateway_cancels_what_another_works_on(server: Server) -> None:
+    with (
+        gateway(server, "works") as process,
+        process.client() as client,
+        server.client() as other,
+        client.stream("POST", CHAT, json=ENDLESS, headers={"x-request-id": "far-away"}) as answer,
+    ):
+        pieces = begin(answer)
+        cancelled = other.delete("/v1/requests/far-away")
+        assert cancelled.status_code == 200 and cancelled.json()["status"] == "cancelled"
+        [row] = rows_of(server, "works")
+        assert (row["state"], row["outcome"]) == ("settled", "cancelled") and row["completion_tokens"] > 0
+        rest = b"".join(pieces)
+        assert b"request_cancelled" in rest and b"[DONE]" not in rest
+        assert other.delete("/v1/requests/far-away").status_code == 404
+
+
 @pytest.mark.parametrize("how", ["the time is up", "asked twice"])
 def test_what_does_not_finish_in_time_is_cancelled_and_settled(server: Server, how: str) -> None:
     limit = "0.2" if how == "the time is up" else "1000"
