@@ -19,6 +19,7 @@ LARGEST = 2**31 - 1
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 TokenId = Annotated[int, Meta(ge=0, le=LARGEST)]
+TokenKey = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9]{1,10}$"})]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -102,7 +103,7 @@ class GenerationFields(Struct, kw_only=True):
     xtc_probability: Share | None = None
     xtc_threshold: Annotated[float, Meta(ge=0, le=0.5)] | None = None
     """Above a half no two tokens can be at once, so that nothing would ever be excluded."""
-    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[TokenKey, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: str | Annotated[list[str], Meta(max_length=MOST_STOPS)] | None = None
     stream: bool | None = None

@@ -14,7 +14,7 @@ from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from gateway.formats import ResponseFormat, format_of
 from gateway.messages import Message, template_messages
-from gateway.tools import Functions, NamedChoice, Tools, tool_use
+from gateway.tools import ChoiceName, Functions, NamedChoice, Tools, tool_use
 from inference.engine import protocol
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -30,10 +30,10 @@ class ChatRequest(GenerationFields, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: Tools | None = None
-    tool_choice: str | NamedChoice | None = None
+    tool_choice: ChoiceName | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Functions | None = None
-    function_call: str | NamedChoice | None = None
+    function_call: ChoiceName | NamedChoice | None = None
     reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
     max_thinking_tokens: Annotated[int, Meta(ge=0, le=LARGEST)] | None = None
@@ -44,6 +44,7 @@ UNSUPPORTED: Neutral = {
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
+    "moderation": (),
     "video_fps": (),
     "video_max_frames": (),
 }

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors, sse
 from gateway.answers import Ending, Stamp, Usage, encode, explained, usage_of
-from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, GenerationFields, Neutral
+from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, GenerationFields, Neutral, TokenId
 from gateway.assembled import Answer
 from gateway.body import decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.context import RequestContext
@@ -19,10 +19,15 @@ from inference.engine import protocol
 from inference.engine.protocol import Delta, Ended, Finished
 
 MOST_PROMPTS = 128
+IDS = msgspec.json.schema(Annotated[list[TokenId], Meta(min_length=1)])
+TEXTS_OR_IDS = Meta(
+    extra_json_schema={"anyOf": [IDS, {"items": {"anyOf": [{"type": "string", "minLength": 1}, IDS]}, "minItems": 1}]}
+)
+"""For the schema alone: token ids, or several texts or lists of token ids. (A type can't be one of several lists.)"""
 
 
 class CompletionRequest(GenerationFields, kw_only=True):
-    prompt: str | list[Any]
+    prompt: str | Annotated[list[Any], TEXTS_OR_IDS]
     max_tokens: Annotated[int, Meta(ge=0, le=LARGEST)] | None = None
     """0: only the prompt is echoed, and its log-probabilities told."""
     echo: bool | None = None

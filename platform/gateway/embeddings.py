@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import struct
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.answers import Stamp, encode
 from gateway.ask import VALIDATED_ONLY, Count
 from gateway.body import decode, without_effect
-from gateway.completions import token_ids
+from gateway.completions import TEXTS_OR_IDS, token_ids
 from gateway.context import RequestContext
 from gateway.encoding import MOST_TEXTS, EncodingEndpoint, Reading, Usage, Wording
 from inference.engine.protocol import Embed, Embedded
@@ -22,7 +22,7 @@ PAUSE = 32
 
 
 class EmbeddingRequest(Struct, kw_only=True):
-    input: str | list[Any]
+    input: str | Annotated[list[Any], TEXTS_OR_IDS]
     model: str
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
@@ -42,8 +42,7 @@ class EmbeddingObject(Struct, kw_only=True):
 
 class EmbeddingList(Struct, kw_only=True):
     object: str = "list"
-    data: list[Raw]
-    """`EmbeddingObject`s."""
+    data: list[EmbeddingObject]
     model: str
     usage: Usage
 
@@ -58,7 +57,8 @@ class Embeddings(EncodingEndpoint[Embedded]):
 
         async def word(stamp: Stamp, result: Embedded, usage: Usage) -> bytes:
             data = await worded(result, in_base64=in_base64)
-            return encode(EmbeddingList(data=data, model=stamp.model, usage=usage))
+            # Encoded already, vector by vector.
+            return encode(EmbeddingList(data=data, model=stamp.model, usage=usage))  # type: ignore[arg-type]
 
         return reading, word
 

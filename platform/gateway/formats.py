@@ -1,11 +1,12 @@
 """`response_format`: the form that an answer must have."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
 
 from gateway import errors
+from gateway.body import one_of
 from inference.engine.protocol import Format
 
 MOST_SCHEMA_BYTES = 256 * 1024
@@ -20,7 +21,7 @@ class JsonSchema(Struct):
 
 
 class ResponseFormat(Struct):
-    type: str
+    type: Annotated[str, one_of(KINDS)]
     json_schema: JsonSchema | None = None
     regex: str | None = None
     grammar: str | None = None

@@ -1,15 +1,26 @@
 """OpenAI's chat messages, checked, and as chat templates expect them."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
 from gateway import errors
+from gateway.body import one_of
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+"""The roles of the wire, and what chat templates call them."""
 
 
 class Part(Struct):
-    type: str
+    type: Annotated[str, one_of(("text", "refusal"))]
     text: str | None = None
     refusal: str | None = None
 
@@ -22,11 +33,11 @@ class CalledFunction(Struct):
 class ToolCall(Struct):
     function: CalledFunction
     id: str = ""
-    type: str = "function"
+    type: Annotated[str, one_of(("function",))] = "function"
 
 
 class Message(Struct):
-    role: str
+    role: Annotated[str, one_of(ROLES)]
     content: str | list[Part] | None = None
     name: str | None = None
     refusal: str | None = None
@@ -38,15 +49,6 @@ class Message(Struct):
     audio: dict[str, Any] | None = None
 
 
-ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
-"""The roles of the wire, and what chat templates call them."""
 MEDIA_PARTS = {"image_url", "input_audio", "audio_url", "video_url", "file", "image", "video"}
 
 

@@ -1,15 +1,17 @@
 """Tools as OpenAI's chat has them: what may be called, and whether it must be."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct, structs
 
 from gateway import errors
+from gateway.body import one_of
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.:-]{1,128}$")]
 MOST_TOOLS = 128
 Choice = Literal["none", "auto", "required"]
+ChoiceName = Annotated[str, one_of(get_args(Choice))]
 
 
 class Function(Struct, omit_defaults=True):
@@ -20,7 +22,7 @@ class Function(Struct, omit_defaults=True):
 
 
 class Tool(Struct):
-    type: str
+    type: Annotated[str, one_of(("function",))]
     function: Function | None = None
 
 

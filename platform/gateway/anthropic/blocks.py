@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from string import whitespace
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from gateway import errors
-from gateway.body import Fields, without_effect
+from gateway.body import Fields, one_of, without_effect
 
 T = TypeVar("T")
 Role = Literal["user", "assistant", "system"]
@@ -18,10 +18,21 @@ PARAGRAPHS = "\n\n"
 """Between the text blocks of a user's turn or of the system prompt."""
 
 
+READ: dict[str, set[str]] = {
+    "text": {"type", "text"},
+    "thinking": {"type", "thinking", "signature"},
+    "redacted_thinking": {"type", "data"},
+    "tool_use": {"type", "id", "name", "input"},
+    "tool_result": {"type", "tool_use_id", "content", "is_error"},
+}
+"""The types of blocks that can be read, and those of their fields that mean something here. A signature never does:
+what we sign is empty."""
+
+
 class Block(Struct):
     """Of any type: which fields it needs depends on that."""
 
-    type: str
+    type: Annotated[str, one_of(READ)]
     text: str | None = None
     thinking: str | None = None
     id: str | None = None
@@ -37,15 +48,6 @@ class Message(Struct):
     content: str | list[Block]
 
 
-READ: dict[str, set[str]] = {
-    "text": {"type", "text"},
-    "thinking": {"type", "thinking", "signature"},
-    "redacted_thinking": {"type", "data"},
-    "tool_use": {"type", "id", "name", "input"},
-    "tool_result": {"type", "tool_use_id", "content", "is_error"},
-}
-"""The types of blocks that can be read, and those of their fields that mean something here. A signature never does:
-what we sign is empty."""
 PLACES: dict[Role, tuple[str, ...]] = {
     "user": ("text", "tool_result"),
     "assistant": ("text", "thinking", "redacted_thinking", "tool_use"),

@@ -1,7 +1,6 @@
 """`/v1/responses` and what is below it."""
 
 import logging
-from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -164,7 +163,7 @@ class _WithId(Struct):
 
 class ItemList(Struct, kw_only=True):
     object: str = "list"
-    data: list[Any]
+    data: list[Item]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -172,7 +171,8 @@ class ItemList(Struct, kw_only=True):
     @classmethod
     def of(cls, items: list[msgspec.Raw], ids: list[str], *, has_more: bool) -> "ItemList":
         first, last = (ids[0], ids[-1]) if ids else (None, None)
-        return cls(data=items, first_id=first, last_id=last, has_more=has_more)
+        # As they are stored: encoded.
+        return cls(data=items, first_id=first, last_id=last, has_more=has_more)  # type: ignore[arg-type]
 
 
 def _limit(given: str) -> int:

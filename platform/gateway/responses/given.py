@@ -1,11 +1,12 @@
 """The `input` of a request: items as clients send them, checked and made whole."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from msgspec import Struct
 
 from gateway import errors
+from gateway.body import one_of
 from gateway.responses.items import (
     FunctionCall,
     FunctionCallOutput,
@@ -22,8 +23,13 @@ from gateway.responses.items import (
 T = TypeVar("T")
 
 
+ROLES = ("user", "assistant", "system", "developer")
+PARTS = ("input_text", "output_text", "refusal", "summary_text", "reasoning_text")
+KINDS = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
+
+
 class InputPart(Struct):
-    type: str
+    type: Annotated[str, one_of(PARTS)]
     text: str | None = None
     refusal: str | None = None
 
@@ -31,10 +37,10 @@ class InputPart(Struct):
 class InputItem(Struct):
     """As a client sends it: the fields of every kind at once."""
 
-    type: str | None = None
+    type: Annotated[str, one_of(KINDS)] | None = None
     id: str | None = None
     status: str | None = None
-    role: str | None = None
+    role: Annotated[str, one_of(ROLES)] | None = None
     content: str | list[InputPart] | None = None
     call_id: str | None = None
     name: str | None = None
@@ -49,8 +55,6 @@ class InputItem(Struct):
         return "item_reference" if self.role is None and self.id is not None else "message"
 
 
-ROLES = ("user", "assistant", "system", "developer")
-KINDS = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
 MEDIA_PARTS = {"input_image", "input_file", "input_audio"}
 
 

@@ -9,12 +9,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors
 from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral, ServiceTier
-from gateway.body import Fields, decode, refuse_unsupported, without_effect, without_effect_inside
+from gateway.body import Fields, decode, one_of, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat import Effort, template_options
-from gateway.formats import ResponseFormat, format_of, schema_format
+from gateway.formats import KINDS, ResponseFormat, format_of, schema_format
 from gateway.responses.given import InputItem
 from gateway.responses.items import Item, template_messages
-from gateway.tools import MOST_TOOLS, Function, Name, NamedChoice, NamedFunction, Tool, ToolUse, tool_use
+from gateway.tools import MOST_TOOLS, ChoiceName, Function, Name, NamedChoice, NamedFunction, Tool, ToolUse, tool_use
 from inference.engine import protocol
 
 LOGPROBS = "message.output_text.logprobs"
@@ -22,7 +22,7 @@ LOGPROBS = "message.output_text.logprobs"
 
 
 class FunctionTool(Struct):
-    type: str
+    type: Annotated[str, one_of(("function",))]
     name: Name | None = None
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -30,12 +30,12 @@ class FunctionTool(Struct):
 
 
 class NamedTool(Struct):
-    type: str
+    type: Annotated[str, one_of(("function",))]
     name: str | None = None
 
 
 class TextFormat(Struct, omit_defaults=True):
-    type: str
+    type: Annotated[str, one_of(KINDS)]
     name: str | UnsetType = UNSET
     schema: dict[str, Any] | UnsetType = UNSET
     strict: bool | None = None
@@ -68,7 +68,7 @@ class CreateRequest(GenerationFields, kw_only=True):
     ) = None
     max_output_tokens: Count | None = None
     tools: Annotated[list[FunctionTool], Meta(max_length=MOST_TOOLS)] | None = None
-    tool_choice: str | NamedTool | None = None
+    tool_choice: ChoiceName | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: ReasoningConfig | None = None
