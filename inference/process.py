@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from inference.engine import protocol
+
 STEADY_SECONDS = 30.0
 """A process that lived this long starts again at once; one that keeps dying waits longer and longer."""
 
@@ -91,7 +93,8 @@ class Child:
         began = time.monotonic()
         self._process = process = await asyncio.create_subprocess_exec(
             *self.argv,
-            env=self.env,
+            # By the time a child looks who its parent is, that may be gone, and another has taken its place.
+            env={**self.env, protocol.PARENT: str(os.getpid())},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -136,7 +139,7 @@ async def _maybe_await(value: object) -> None:
 
 def watch_parent(interval: float = 1.0) -> None:
     """Ends this process when its parent is gone without having said so; returns at once (a daemon thread watches)."""
-    parent = os.getppid()
+    parent = int(os.environ.get(protocol.PARENT) or os.getppid())
 
     def watch() -> None:
         while os.getppid() == parent:

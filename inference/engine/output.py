@@ -116,7 +116,7 @@ class Output:
         self._pending: dict[bytes, list[protocol.Event]] = {}
         self._tallies: OrderedDict[str, protocol.Tally] = OrderedDict()
         self._charged_prompt = self._charged_completion = 0
-        self._parent = os.getppid()
+        self._parent = int(os.environ.get(protocol.PARENT) or os.getppid())
         self.thread = threading.Thread(target=self._run, name="output", daemon=True)
 
     def put(self, item: Item) -> None:

@@ -388,6 +388,9 @@ Event = (
     | Counted | Reconciled | Stats
 )  # fmt: skip
 
+PARENT = "ATELIER_PARENT_PID"
+"""The environment variable in which whoever starts an engine leaves its process id: by the time the engine looks, it
+may be gone."""
 LOAD_FAILED = 3
 """An engine's exit code: the model can't be loaded, and trying again at once won't help."""
 

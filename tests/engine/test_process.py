@@ -14,6 +14,7 @@ import zmq
 import zmq.asyncio
 
 from inference.client import EngineClient, EngineDied, EngineUnavailable
+from inference.engine import protocol
 from inference.engine.protocol import Accepted, Delta, Ended, Failed, Finished, FirstToken, Generate, Sampling
 from inference.supervisor import engine_environment
 from tests.support.models_made import FAMILIES, make_model
@@ -71,6 +72,14 @@ async def ask(client, endpoint, prompt, **request):
     await client.wait_ready(endpoint, 60)
     request.setdefault("max_tokens", 24)
     return await collect(client.generate(endpoint, Generate(id=uuid.uuid4().hex, prompts=[prompt], **request)))
+
+
+def test_an_engine_whose_starter_is_gone_when_it_has_loaded_ends(tmp_path, folder, monkeypatch):
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    monkeypatch.setenv(protocol.PARENT, str(gone.pid))
+    with engine_process(make_model(tmp_path), folder) as (_, process):
+        assert process.wait(60) == 1
 
 
 async def test_events_come_in_order_and_add_up(client, engine):
