@@ -14,6 +14,7 @@ from msgspec import structs
 
 from inference.engine.batch import Batch, Launch, NotFinite
 from inference.engine.books import Books
+from inference.engine.guidance.guide import NOTHING_LEFT, TOO_COMPLEX, GuideFailed
 from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
 from inference.engine.isolation import culprits, is_out_of_memory
 from inference.engine.monitors.divergence import DivergenceMonitor
@@ -42,10 +43,6 @@ class Monitors:
 
 RETRIES = 3
 """Steps in a row that may fail although each row's works by itself. After that all of them fail."""
-
-
-class GuideFailed(Exception):
-    """A row's grammar can't say what may come next: it has run into a limit of its own."""
 
 
 NAP = 0.002
@@ -226,12 +223,12 @@ class Core:
                     self.roster.part(sequence)
                 continue
             if not finite:
-                broken.append((sequence, NotFinite()))
+                broken.append((sequence, _nothing_drawn(sequence)))
                 continue
             if sequence.guide is not None:
                 sequence.guide.consume(token)
                 if sequence.guide.failed:
-                    broken.append((sequence, GuideFailed()))
+                    broken.append((sequence, GuideFailed(TOO_COMPLEX)))
                     continue
             sequence.output.append(token)
             if sequence.course is not None:
@@ -452,3 +449,10 @@ class Core:
                 sequence.row.poisoned = True
                 self._preempt(sequence)
         self.batch.settle()
+
+
+def _nothing_drawn(sequence: Sequence) -> Exception:
+    """Why there was nothing to draw from."""
+    if sequence.guide is None or not (sequence.guide.failed or sequence.sampling.logit_bias):
+        return NotFinite()
+    return GuideFailed(TOO_COMPLEX if sequence.guide.failed else NOTHING_LEFT)

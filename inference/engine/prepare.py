@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from inference.engine import protocol
-from inference.engine.guidance.grammars import MARKED, GrammarError
+from inference.engine.guidance.errors import GrammarError
+from inference.engine.guidance.grammars import MARKED, Grammar, Grammars
 from inference.engine.guidance.guide import Guide, Thought
 from inference.engine.model import LoadedModel
 from inference.engine.monitors.repetition import RepetitionDetector
@@ -200,27 +201,44 @@ def _sampling(request: protocol.Generate, model: LoadedModel, limits: Limits) ->
 
 def _grammar(
     request: protocol.Generate, model: LoadedModel, tools: list[dict[str, object]]
-) -> tuple[ToolFormat | None, str | None]:
+) -> tuple[ToolFormat | None, Grammar | None]:
     """How calls are written, and what the answer has to follow. Raises Refusal for what can't be compiled."""
     form = model.markup.tools if tools else None
     marked = form if form is not None and form.name in MARKED else None
     grammars = model.grammars
+    ruled: list[dict[str, object]] = []
+    """Tools whose schemas are parts of the grammar."""
     try:
         if tools and request.tool_choice == "required":
-            chosen = [tool for tool in tools if request.tool_name in (None, _name(tool))]
-            grammar = grammars.of_calls(marked, chosen, parallel=request.parallel_tool_calls and not request.tool_name)
+            ruled = [tool for tool in tools if request.tool_name in (None, _name(tool))]
+            grammar = grammars.of_calls(marked, ruled, parallel=request.parallel_tool_calls and not request.tool_name)
             form = marked or JSON_CALLS
         elif request.format is not None:
-            grammar = grammars.of_format(request.format)
             if marked is not None and request.format.kind in ("json_object", "json_schema"):
+                ruled = tools
                 grammar = grammars.of_calls_or(marked, tools, request.format, parallel=request.parallel_tool_calls)
+            else:
+                grammar = grammars.of_format(request.format)
         else:
             return form, None
         grammars.matcher(grammar)
     except GrammarError as error:
-        param = "tools" if request.format is None else "response_format"
-        raise Refusal("invalid_format", f"{param}: the grammar can't be used: {error}.", param) from error
+        raise _refusal(request, grammars, ruled, error) from error
     return form, grammar
+
+
+def _refusal(
+    request: protocol.Generate, grammars: Grammars, ruled: list[dict[str, object]], error: GrammarError
+) -> Refusal:
+    """Names the field that is to blame, where tools and a format make one grammar."""
+    for tool in ruled:
+        try:
+            grammars.matcher(grammars.of_arguments(tool))
+        except GrammarError as own:
+            message = f"tools: the parameters of `{_name(tool)}` can't be followed: {own}."
+            return Refusal("invalid_format", message, "tools")
+    param = "tools" if request.format is None else "response_format"
+    return Refusal("invalid_format", f"{param}: it can't be followed: {error}.", param)
 
 
 def _name(tool: dict[str, object]) -> object:
@@ -251,7 +269,7 @@ def _speech(
 
 
 def _guide(
-    request: protocol.Generate, model: LoadedModel, limits: Limits, prompt: _Prompt, grammar: str | None
+    request: protocol.Generate, model: LoadedModel, limits: Limits, prompt: _Prompt, grammar: Grammar | None
 ) -> Guide | None:
     budget = limits.max_thinking_tokens if request.max_thinking_tokens is None else request.max_thinking_tokens
     thinks = model.markup.thought is not None and not prompt.closed

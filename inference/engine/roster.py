@@ -6,6 +6,7 @@ from time import perf_counter
 
 from inference.engine.batch import Batch
 from inference.engine.books import Books
+from inference.engine.guidance.guide import GuideFailed
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.output import End, Failure, Output
 from inference.engine.protocol import FailureCode
@@ -106,7 +107,8 @@ class Roster:
         if error is not None:
             log.error("request %s failed: %s: %s", sequence.id, type(error).__name__, error)
         self._batch.end(sequence, poisoned=True)
-        self.end(Failure(sequence, "engine_error", "The engine failed on this request."))
+        message = str(error) if isinstance(error, GuideFailed) else "The engine failed on this request."
+        self.end(Failure(sequence, "engine_error", message))
 
     def _gone(self, sequence: Sequence) -> None:
         if self.live.pop(sequence.id, None) is not None:
