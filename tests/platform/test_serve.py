@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from atelier.data_dir import socket_dir
 from inference.sources import BUILTIN_FOLDER
 from tests.support.server import ROOT, Server, free_port
 from tests.support.streams import Stream, body, endless
@@ -73,7 +74,7 @@ def test_the_admin_lets_the_first_user_in(own):
 def test_what_it_stores_is_for_its_owner_only(own):
     assert stat.S_IMODE(own.data_dir.stat().st_mode) == 0o700 or own.data_dir.stat().st_uid == os.getuid()
     assert stat.S_IMODE((own.data_dir / "secret_key").stat().st_mode) == 0o600
-    assert stat.S_IMODE((own.data_dir / "run").stat().st_mode) == 0o700
+    assert stat.S_IMODE(socket_dir(own.data_dir).stat().st_mode) == 0o700
 
 
 def test_sigterm_lets_streams_finish_and_leaves_nothing_behind(own):
