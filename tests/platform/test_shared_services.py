@@ -43,7 +43,9 @@ def second_gateway(shared):
 
 def ask(url, key, **fields):
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.post(f"{url}/v1/chat/completions", headers=headers, json=body("Hello", stream=False, **fields))
+    asked = body("Hello", stream=False, **fields)
+    # An engine that has just died is waited for, which takes its time on a busy machine.
+    return httpx.post(f"{url}/v1/chat/completions", headers=headers, json=asked, timeout=60)
 
 
 def test_two_gateways_answer_alike_and_share_the_ledger(shared, second_gateway):
