@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 
+from inference.engine.backend import has_gpu
 from inference.engine.kv import head
 from inference.engine.kv.banks import Row
 from inference.engine.kv.rows import Rows
@@ -204,8 +205,13 @@ class Batch:
     def draw(self, launch: Launch) -> None:
         """To be called with every launch once the tokens of the one before are known: rows with a guide can't draw
         theirs any earlier. Meanwhile the device computes all that leads to the draw."""
-        if launch.logits is not None:
+        logits = launch.logits
+        if logits is not None:
             self._draw(launch)
+            if not has_gpu():
+                # All parts of a draw that waits for its logits have memory of their own, which costs more than the
+                # draw. One that begins at once leaves it from part to part.
+                mx.eval(logits)
             launch.begin()
 
     def _draw(self, launch: Launch) -> None:

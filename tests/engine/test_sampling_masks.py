@@ -17,11 +17,11 @@ class Allowed:
             words = np.zeros(-(-vocab // 32), np.uint32)
             for token in tokens:
                 words[token // 32] |= np.uint32(1) << np.uint32(token % 32)
-            self.packed[name] = mx.array(words.view(np.int32))
+            self.packed[name] = words.view(np.int32)
 
     def bits(self, rows):
         held = [(place, self.packed[row.id]) for place, row in enumerate(rows) if row and row.id in self.packed]
-        return ([place for place, _ in held], mx.stack([words for _, words in held])) if held else None
+        return ([place for place, _ in held], np.stack([words for _, words in held])) if held else None
 
 
 def draw(rows, logits, masks):

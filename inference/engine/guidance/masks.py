@@ -1,11 +1,9 @@
 """The masks of a step: all guided rows at once."""
 
-import mlx.core as mx
-import numpy as np
 from llguidance import LLExecutor
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 
-from inference.engine.sampling.masks import Lanes
+from inference.engine.sampling.masks import Bits, Lanes
 
 
 class GuideMasks:
@@ -15,7 +13,7 @@ class GuideMasks:
         self._vocab = vocab
         self._executor = LLExecutor()
 
-    def bits(self, rows: Lanes) -> tuple[list[int], mx.array] | None:
+    def bits(self, rows: Lanes) -> tuple[list[int], Bits] | None:
         guided = [(place, row.guide) for place, row in enumerate(rows) if row is not None and not row.ended]
         acting = [(place, guide) for place, guide in guided if guide is not None and guide.acts]
         if not acting:
@@ -27,4 +25,4 @@ class GuideMasks:
             fill_next_token_bitmask_par(self._executor, asked, words)
         for guide, own in zip(guides, words, strict=True):
             guide.adjust(own)
-        return [place for place, _ in acting], mx.array(words.view(np.uint32))
+        return [place for place, _ in acting], words

@@ -36,6 +36,7 @@ def survives(grammar: str, specials: list[str], vocab: int) -> bool:
             stderr=subprocess.DEVNULL,
             timeout=WALL_SECONDS,
             check=False,
+            close_fds=False,  # so that it is spawned, not forked from a process that holds a GPU
         )
     except subprocess.TimeoutExpired:
         return False
