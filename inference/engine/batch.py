@@ -152,6 +152,25 @@ class Batch:
             self._prefill_chunk(sequence, stop)
             self._prefilled(sequence)
 
+    def begin(self, sequence: Sequence) -> Launch:
+        """Runs all that it lacks through the model by itself, its last token too, and draws what follows: the step of
+        one lane, to be committed before it joins. Synchronous. Raises NotFinite."""
+        start, end = sequence.prefilled, sequence.context
+        chunk = mx.array(sequence.tokens(start, end), mx.int32)
+        with head.last():
+            logits = self.model(chunk[None], cache=self.store.prefill_caches(sequence.row))[:, -1, :]
+        self.store.extend(sequence.row, end - start)
+        sampler = Sampler([sequence], self.vocab, masks=self._masks, protected=self._protected)
+        launch = Launch([sequence], sampler(logits, History(self.vocab)), self.store.written(sequence.row), [])
+        sequence.launched += 1
+        finite = self.store.finite(sequence.row, start, end)
+        launch.wait()
+        if not finite.item():
+            raise NotFinite
+        sequence.prefilled = end
+        self._prefilled(sequence)
+        return launch
+
     def _prefill_chunk(self, sequence: Sequence, end: int) -> None:
         start = sequence.prefilled
         chunk = mx.array(sequence.tokens(start, end), mx.int32)
@@ -184,7 +203,7 @@ class Batch:
         for sequence, tokens in prompts:
             self.store.extend(sequence.row, tokens)
         views = self.store.views(spans=[(each.row, count) for each, count in prompts])
-        with head.only(lanes or None):
+        with head.lanes(lanes or None):
             logits = self.model(fed[:, None], cache=views)
         rest = self.store.advance()
         chunks = []

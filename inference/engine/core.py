@@ -271,11 +271,13 @@ class Core:
             if sequence.ended or sequence.row is None:
                 continue
             last = tokens == sequence.to_prefill
-            if tokens and self.batch.mixes:
+            if sequence in plan.ahead and last:
+                self._begin(sequence)
+            elif tokens and self.batch.mixes:
                 prompts.append((sequence, tokens))
             elif not self._prefill(sequence, tokens):
                 continue
-            if last and not plan.gather:
+            if last and not plan.gather and not sequence.ended:
                 ready.append(sequence)
         for sequence in self.batch.ended():
             self.roster.leave(sequence)
@@ -313,6 +315,19 @@ class Core:
             self.scheduler.observe(0, [(tokens, context)], perf_counter() - began)
             self._count_prefilled(sequence, tokens)
         return True
+
+    def _begin(self, sequence: Sequence) -> None:
+        """Prefills all that is left of it and says its first token, by itself, now."""
+        began, tokens, context = perf_counter(), sequence.to_prefill, sequence.prefilled
+        try:
+            launch = self.batch.begin(sequence)
+        except Exception as error:
+            self._prefill_failed(sequence, error)
+            return
+        self.scheduler.observe(0, [(tokens + 1, context)], perf_counter() - began)
+        self._count_prefilled(sequence, tokens)
+        self._worked.append((sequence, 1))
+        self._commit(launch)
 
     def _count_prefilled(self, sequence: Sequence, tokens: int) -> None:
         self.books.prefill_tokens += tokens

@@ -1,9 +1,10 @@
 """`make bench-grammar`: what a grammar adds to the time of a token, with a small and with a large vocabulary.
 
-The whole step loop in this process, with seeded models: rows decode beside each other, in turns without and with a JSON
-Schema that never ends. Nothing ends an answer, so that all have the same length. A figure is the mean time of a step in
-which all rows decode, in the fastest round: other processes only ever make it slower. Every row gets one token in a
-step.
+The whole step loop in this process, with seeded models: rows decode beside each other, without and with a JSON Schema
+that never ends. Nothing ends an answer, so that all have the same length. Each round measures both, one right after the
+other and the other way round in the next, as the mean time of a step in which all rows decode; every row gets one token
+in a step. What is added is told by the rounds' ratios: their median, and the quartiles, which is how far such a figure
+can be trusted.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median, quantiles
 from time import perf_counter
 from typing import Any
 
@@ -64,17 +65,17 @@ PUNCTUATION = ['{"', '":', '","', '":"', '"}', '"},', '":[', '"],', " " * 16, "\
 
 @dataclass(frozen=True)
 class Figure:
-    """Milliseconds of a step."""
+    """Milliseconds of a step, round by round."""
 
     vocabulary: int
     rows: int
-    plain: float
-    guided: float
+    plain: list[float]
+    guided: list[float]
 
     @property
-    def added(self) -> float:
-        """Of the time without a grammar."""
-        return self.guided / self.plain - 1
+    def added(self) -> list[float]:
+        """Of the time without a grammar: quartiles over the rounds."""
+        return quantiles((guided / plain - 1 for plain, guided in zip(self.plain, self.guided, strict=True)), n=4)
 
 
 def tokenizer_of(vocabulary: int) -> PreTrainedTokenizerFast:
@@ -146,11 +147,11 @@ def figures(rounds: int, tokens: int) -> Iterator[Figure]:
             for rows in ROWS:
                 taken: dict[Format | None, list[float]] = {None: [], form: []}
                 for turn in range(rounds + 1):
-                    for each, times in taken.items():
+                    for each in (None, form) if turn % 2 else (form, None):
                         took = measure(model, rows, tokens, each)
                         if turn:  # the first warms up
-                            times.append(took)
-                yield Figure(vocabulary, rows, min(taken[None]), min(taken[form]))
+                            taken[each].append(took)
+                yield Figure(vocabulary, rows, taken[None], taken[form])
 
 
 def with_the_same_matrices() -> None:
@@ -163,18 +164,19 @@ def with_the_same_matrices() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with_the_same_matrices()
     table = Table(title=f"Grammars on {mx.default_device()}, MLX {mx.__version__}")
-    for column in ("vocabulary", "rows", "step without, ms", "step with, ms", "added"):
+    for column in ("vocabulary", "rows", "step without, ms", "step with, ms", "added", "from", "to"):
         table.add_column(column, justify="right")
     found: list[dict[str, Any]] = []
     for each in figures(options.rounds, options.tokens):
-        cells = f"{each.vocabulary:,}", f"{each.rows}", f"{each.plain:.2f}", f"{each.guided:.2f}", f"{each.added:+.1%}"
-        table.add_row(*cells)
+        low, middle, high = each.added
+        cells = [f"{each.vocabulary:,}", f"{each.rows}", f"{median(each.plain):.2f}", f"{median(each.guided):.2f}"]
+        table.add_row(*cells, *(f"{share:+.1%}" for share in (middle, low, high)))
         found.append({"vocabulary": each.vocabulary, "rows": each.rows, "plain": each.plain, "guided": each.guided})
     Console().print(table)
     if options.json:

@@ -172,19 +172,33 @@ class Machine:
 
     def _mixed_step(self, rows: list[Request], plan: Plan) -> float:
         """Decodes and prefills at once."""
-        seconds = self._decode_cost(rows)
+        seconds, ahead = self._decode_cost(rows), 0.0
         chunks: list[tuple[int, int]] = []
         for request, tokens in plan.prefill:
+            tokens = min(tokens, request.to_prefill)
+            context = request.context - request.to_prefill
+            if request in plan.ahead:
+                ahead += self._go_ahead(request, tokens, context)
+                continue
             if request.to_prefill == 0:
                 self.scheduler.start([request])
                 continue
-            tokens = min(tokens, request.to_prefill)
-            context = request.context - request.to_prefill
             seconds += self._measured(self.costs.prefill(tokens, context))
             seconds -= self.costs.prefill_fixed if rows or chunks else 0.0
             chunks.append((tokens, context))
             self._book(request, tokens)
         self.scheduler.observe(len(rows), chunks, seconds)
+        return ahead + seconds
+
+    def _go_ahead(self, request: Request, tokens: int, context: int) -> float:
+        """It says its first token by itself, and decodes from the next step on."""
+        seconds = self._measured(self.costs.prefill(tokens + 1, context))
+        self.scheduler.observe(0, [(tokens + 1, context)], seconds)
+        self._book(request, tokens)
+        self._charge(request, output=1)
+        request.launched += 1
+        request.first_token = request.first_token or self.now + seconds
+        self.scheduler.start([request])
         return seconds
 
     def _prefill(self, plan: Plan) -> float:

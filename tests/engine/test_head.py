@@ -39,24 +39,36 @@ def test_it_computes_those_asked_for_and_nothing_else_changes(kind: type[nn.Modu
         head.install(model)
     assert {name for name, _ in model.named_modules()} == names
     assert mx.array_equal(model(tokens), before)
-    with head.only(2):
+    with head.lanes(2):
         assert model(tokens).shape == (2, 1, 64)
         assert mx.allclose(model(tokens), before[:2], atol=1e-5)
-        with head.only(None):
+        with head.lanes(None):
             assert model(tokens).shape == (3, 1, 64)
     assert model(tokens).shape == (3, 1, 64)
+
+
+@pytest.mark.parametrize("kind", [Tied, Untied])
+def test_the_last_token_of_a_prompt(kind: type[nn.Module]):
+    model = kind()
+    head.install(model)
+    tokens = mx.array([[3, 5, 8]], mx.int32)
+    before = model(tokens)
+    with head.last():
+        assert model(tokens).shape == (1, 1, 64)
+        assert mx.allclose(model(tokens), before[:, -1:], atol=1e-5)
+    assert model(tokens).shape == (1, 3, 64)
 
 
 def test_only_this_models_modules_change():
     head.install(Untied())
     other = Untied()
-    with head.only(1):
+    with head.lanes(1):
         assert other(mx.array([[3], [5]], mx.int32)).shape == (2, 1, 64)
 
 
 def test_an_error_within_leaves_nothing_behind():
     model = Untied()
     head.install(model)
-    with pytest.raises(ValueError), head.only(1):
+    with pytest.raises(ValueError), head.lanes(1):
         raise ValueError
     assert model(mx.array([[3], [5]], mx.int32)).shape == (2, 1, 64)

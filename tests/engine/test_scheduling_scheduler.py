@@ -390,6 +390,36 @@ class TestTheOnlyRequest:
         m.add(request("cyd", "cyd", prompt=65))
         assert set(names(job for job, _ in m.step().plan.prefill)) == {"bob", "cyd"}
 
+    def test_a_short_one_does_not_wait_for_the_rows(self):
+        m = machine(mixed=True)
+        fill(m, "ann", 16)
+        m.add(request("bob", "bob", prompt=11))
+        m.add(request("more", "ann", prompt=11))
+        step = m.step()
+        assert names(step.plan.ahead) == ["bob"]
+        assert step.seconds < 1.5 * m.step().seconds
+
+    def test_no_step_begins_later_than_half_of_it(self):
+        m = machine(mixed=True)
+        fill(m, "ann", 16)
+        for n in range(4):
+            m.add(request(n, f"user {n}", prompt=11))
+        assert len(m.step().plan.ahead) == 1
+
+    @pytest.mark.parametrize("prompt, options", [(65, {}), (11, {"max_stall": 0.016})])
+    def test_where_that_would_hold_up_the_rows_it_is_computed_beside_them(self, prompt, options):
+        m = machine(mixed=True, **options)
+        fill(m, "ann", 16)
+        m.add(request("bob", "bob", prompt=prompt))
+        step = m.step()
+        assert [job.id for job, _ in step.plan.prefill] == ["bob"] and not step.plan.ahead
+
+    def test_without_mixed_steps_it_is_computed_by_itself_anyway(self):
+        m = machine()
+        fill(m, "ann", 16)
+        m.add(request("bob", "bob", prompt=11))
+        assert not m.step().plan.ahead
+
 
 class TestGathering:
     """From an idle machine on, prompts that came together are prefilled before the first of them decodes."""

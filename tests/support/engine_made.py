@@ -129,12 +129,13 @@ class Engine:
         self.prefix = self.batch.prefix
         self.tap = self.batch.model = Tap(self.batch.model, self)
         self.sequences: dict[str, Sequence] = {}
-        self.moves = self.most_rows = self.most_sharing = self.mixed_steps = 0
+        self.moves = self.most_rows = self.most_sharing = self.mixed_steps = self.ahead = 0
         """Rows that outgrew their class; that decoded in one step; that read a prefix together in one step. Steps in
-        which rows decoded and prompts prefilled."""
+        which rows decoded and prompts prefilled; prompts that were computed ahead of such a step."""
         self.classes: set[int] = set()
         """Capacities of the slots that decoded."""
         self.batch.launch = partial(self._launch, self.batch.launch)  # type: ignore[method-assign]
+        self.batch.begin = partial(self._begin, self.batch.begin)  # type: ignore[method-assign]
         self.batch.works = partial(self._works, self.batch.works)  # type: ignore[method-assign]
         self.store.move = partial(self._move, self.store.move)  # type: ignore[method-assign]
 
@@ -234,6 +235,14 @@ class Engine:
         self.mixed_steps += bool(rows and prompts)
         try:
             return launch(prompts)
+        finally:
+            self.tap.lanes = None
+
+    def _begin(self, begin: Callable[[Sequence], Any], sequence: Sequence) -> Any:
+        self.tap.lanes = [sequence]
+        self.ahead += 1
+        try:
+            return begin(sequence)
         finally:
             self.tap.lanes = None
 

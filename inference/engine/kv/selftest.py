@@ -171,7 +171,7 @@ def _mixed(model: Any, layout: Layout, alone: _Alone) -> mx.array:
         for place, tokens in chunks:
             store.extend(rows[place], len(tokens))
         views = store.views(spans=[(rows[place], len(tokens)) for place, tokens in chunks])
-        with head.only(len(lanes) or None):
+        with head.lanes(len(lanes) or None):
             logits = model(mx.array(fed, mx.int32)[:, None], cache=views)[:, -1]
         written = [array for place, _ in chunks for array in store.written(rows[place])]
         mx.eval(logits[: len(lanes)], written, store.advance())

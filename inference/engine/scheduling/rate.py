@@ -185,3 +185,11 @@ class Budget:
                 self._seconds -= self._rates.beside(tokens, context, first=self._untouched) or self._seconds
             self._untouched = False
             self._tokens -= tokens
+
+    def spend_ahead(self, tokens: int, seconds: float) -> bool:
+        """These are prefilled by themselves, before the rows' step, if there is time for that."""
+        if self._seconds is None or seconds > self._seconds:
+            return False
+        self._seconds -= seconds
+        self._tokens -= tokens
+        return True

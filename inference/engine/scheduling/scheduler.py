@@ -33,6 +33,8 @@ class Plan(Generic[J]):
     """These have left the queue: they get a slot, and the prefix cache is looked up."""
     prefill: list[tuple[J, int]] = field(default_factory=list)
     """At most so many tokens each; less if the prefix cache had more than expected. 0: nothing is left, it joins."""
+    ahead: list[J] = field(default_factory=list)
+    """Those of them that are complete with it and say their first token by themselves, before the rows' step."""
     decode: bool = False
     """Whether there are rows to decode, one token each."""
     gather: bool = False
@@ -71,6 +73,7 @@ class Scheduler(Generic[J]):
         self.chunk = chunk
         self.prefill_batch_size = prefill_batch_size
         self.max_gather = max_gather
+        self.mixed = mixed
         # Inside, requests are read as what Job says of them; what comes in is what goes out.
         self.cached = cast(Callable[[Job], int], cached)
         self.held = cast(Callable[[Job], bool], held)
@@ -212,6 +215,10 @@ class Scheduler(Generic[J]):
     @property
     def begun(self) -> Collection[Entry]:
         return self._prefilling.values()
+
+    @property
+    def decoding(self) -> int:
+        return len(self._running)
 
     def let_in(self, entry: Entry, now: float) -> None:
         """Raises MemoryError without room."""

@@ -18,6 +18,8 @@ HELD_LOOKS = 32
 """Users whose requests may be found waiting for another's prefix, before the rest is left for the next step."""
 MOST_VICTIMS = 8
 """Rows that may be taken for one request, when it needs the memory of several."""
+AHEAD = 0.5
+"""Of the rows' step: so much later may it begin for prompts that are computed before it."""
 PATIENCE = 30.0
 """Seconds for which others may overtake a request that the memory is too short for. Then room is kept for it."""
 
@@ -49,13 +51,15 @@ class Turns:
         self._looks = {LOOKS: LOOKS, HELD_LOOKS: HELD_LOOKS}
         self._only: Lane | None = None
         """A user whose only request is about to say its first token."""
+        self._ahead = AHEAD * scheduler.rates.decode(scheduler.decoding)
+        """Seconds left for prompts before the rows' step."""
         self._spent = False
         self._closed = False
         """Nobody else is admitted in this step."""
 
     def take(self) -> None:
         for joining in self._joining:
-            self._grant(joining, 0, 0)
+            self._grant(joining, 0, 0, last=True)
         while not self._spent:
             entry = min(self._begun, key=_turn, default=None)
             lane = None if self._closed else self._queue.best()
@@ -85,7 +89,7 @@ class Turns:
         context = job.context - wanted
         tokens = self._budget.offer(wanted, context)
         if tokens or not wanted:
-            self._grant(entry, tokens, context)
+            self._grant(entry, tokens, context, last=tokens == wanted)
         else:
             self._spent = True
 
@@ -129,7 +133,7 @@ class Turns:
         scheduler.let_in(entry, self._now)
         self._candidates = None
         self._plan.admit.append(job)
-        self._grant(entry, tokens, saved)
+        self._grant(entry, tokens, saved, last=tokens == wanted)
         return None
 
     def _victims(self, lane: Lane, slots: int) -> Iterator[Entry]:
@@ -137,21 +141,30 @@ class Turns:
             self._candidates = Candidates(self._scheduler.lanes.holding)
         return self._candidates.victims(lane, self._kept, prefilling=slots <= 0)
 
-    def _grant(self, entry: Entry, tokens: int, context: int) -> None:
-        self._budget.spend(tokens, context)
+    def _grant(self, entry: Entry, tokens: int, context: int, *, last: bool) -> None:
+        """last: its prompt is complete with these."""
+        alone = last and len(entry.lane.rows) == 1
+        if alone:
+            # This step has the first token of all that its user asked for: nobody who has several rows makes it longer.
+            self._only = entry.lane
+        if alone and self._go_ahead(tokens, context):
+            self._plan.ahead.append(entry.job)
+        else:
+            self._budget.spend(tokens, context)
         self._plan.prefill.append((entry.job, tokens))
         self._kept.add(entry.job.id)
         lane = entry.lane
         lane.pending += INPUT * tokens / lane.weight
         self._touched.append(lane)
-        if tokens == entry.job.to_prefill:
-            self._spare_the_only(entry)
 
-    def _spare_the_only(self, entry: Entry) -> None:
-        """This step or the next has its first token: nobody who has several rows makes that step longer, if it is all
-        that its user has."""
-        if len(entry.lane.rows) == 1:
-            self._only = entry.lane
+    def _go_ahead(self, tokens: int, context: int) -> bool:
+        """Whether these, and the prompt's last, are so few that the rows can wait for them, instead of the other way
+        round."""
+        seconds = self._scheduler.rates.prefill(tokens + 1, context) if self._scheduler.mixed else 0.0
+        if not 0 < seconds <= self._ahead or not self._budget.spend_ahead(tokens, seconds):
+            return False
+        self._ahead -= seconds
+        return True
 
     def _gives_way(self, lane: Lane) -> bool:
         return self._only is not None and self._only is not lane and len(lane.rows) > 1
