@@ -11,6 +11,7 @@ from msgspec import structs
 
 from inference.engine.batch import Batch
 from inference.engine.protocol import Stats
+from inference.engine.sequence import Sequence
 
 LOOK_SECONDS = 0.25
 
@@ -28,8 +29,22 @@ class Books:
         self.generated_tokens = 0
         self.preemptions = 0
         self.busy_seconds = 0.0
+        self._worked: list[tuple[Sequence, int]] = []
+        """For whom the step works beside the rows, and how many tokens of theirs."""
         self._look_at = 0.0
         self._looked = Stats(steps=0, running=0, waiting=0)
+
+    def worked(self, sequence: Sequence, tokens: int) -> None:
+        """So many of its tokens are part of the step that is billed next."""
+        self._worked.append((sequence, tokens))
+
+    def bill(self, seconds: float, rows: list[Sequence]) -> None:
+        """Shares a step's time among those it worked for, by tokens processed."""
+        self.busy_seconds += seconds
+        worked, self._worked = [*((row, 1) for row in rows), *self._worked], []
+        tokens = sum(count for _, count in worked)
+        for sequence, count in worked:
+            sequence.engine_seconds += seconds * count / tokens
 
     def stats(self, running: int, there: int) -> Stats:
         """From any thread. How far it is, as of now; all else as of the last look. there: requests that are in the

@@ -1,7 +1,6 @@
 """The step loop: the one thread that makes and evaluates MLX arrays."""
 
 import gc
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,23 +11,22 @@ from typing import Any
 import mlx.core as mx
 from msgspec import structs
 
-from inference.engine.batch import Batch, Launch, NotFinite
+from inference.engine.batch import Batch, Launch
 from inference.engine.books import Books
-from inference.engine.guidance.guide import NOTHING_LEFT, TOO_COMPLEX, GuideFailed
+from inference.engine.failing import Failing, nothing_drawn
+from inference.engine.guidance.guide import TOO_COMPLEX, GuideFailed
 from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
-from inference.engine.isolation import culprits, is_out_of_memory
 from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.monitors.repetition import RepetitionMonitor
-from inference.engine.output import End, Failure, Output, Recall, Tokens
+from inference.engine.output import End, Output, Recall, Tokens
+from inference.engine.pace import Pace
 from inference.engine.protocol import Divergence, Stats
 from inference.engine.roster import Roster
 from inference.engine.sampling import TokenLogprobs
 from inference.engine.scheduling.scheduler import Plan, Scheduler
 from inference.engine.scoring import Scoring
 from inference.engine.sequence import Sequence
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +37,6 @@ class Monitors:
     repetition: RepetitionMonitor
     divergence: DivergenceMonitor
     prober: Callable[[], tuple[list[int], list[int]]] | None
-
-
-RETRIES = 3
-"""Steps in a row that may fail although each row's works by itself. After that all of them fail."""
 
 
 NAP = 0.002
@@ -81,18 +75,13 @@ class Core:
         self._end_tokens = end_tokens
         self.books = Books(batch, self._reports)
         self.roster = Roster(batch, scheduler, output, self.memory, self.books)
+        self._failing = Failing(batch, self.roster, preempt=self._preempt, prefill=self._prefill)
+        self._pace = Pace(scheduler.observe)
         self._scoring = Scoring(batch.model, self.roster, output)
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._launch: Launch | None = None
-        self._launched_at = 0.0
-        self._committed_at: float | None = None
-        """When the last step was, while another was under way."""
         self._prompts: list[tuple[Sequence, int]] = []
         """What prefills in the step that was launched last, if that is mixed."""
-        self._worked: list[tuple[Sequence, int]] = []
-        """Prompt tokens that were prefilled since the last step."""
-        self._failed_steps = 0
-        """In a row."""
         self._stopping = False
 
     def submit(self, work: Work) -> None:
@@ -135,7 +124,7 @@ class Core:
             self._run()
         self.books.steps += 1
         now = perf_counter()
-        self._bill(now - began, rows)
+        self.books.bill(now - began, rows)
         self.books.look(now)
 
     def _watch(self) -> None:
@@ -150,7 +139,7 @@ class Core:
     def _run(self) -> None:
         """Launches the next step, then reads the one before."""
         previous, self._launch = self._launch, None
-        self._launched_at = perf_counter()
+        self._pace.launched()
         try:
             try:
                 self._launch = self.batch.launch(self._prompts)
@@ -159,11 +148,11 @@ class Core:
                 # would come back to the same place and fail there again, for ever.
                 if previous is not None:
                     self._commit(previous)
-                    self._observe_pace(previous)
+                    self._pace.overlapped(previous)
             self.batch.draw(self._launch)
         except Exception as error:
             self._launch = None
-            self._isolate(error)
+            self._step_failed(error)
 
     def _finish_launch(self) -> None:
         """Waits for the step under way, so that nothing holds the caches."""
@@ -173,25 +162,14 @@ class Core:
         try:
             self._commit(launch)
         except Exception as error:
-            self._isolate(error)
+            self._step_failed(error)
         else:
-            self._observe_alone(launch)
+            self._pace.alone(launch)
             self._land(launch)
 
-    def _observe_alone(self, launch: Launch) -> None:
-        """How long a step took that was launched and awaited by itself. Of one that overlapped the one before, nobody
-        knows when the device began with it: backends without a queue of their own compute within the launch."""
-        overlapped, self._committed_at = self._committed_at is not None, None
-        if not overlapped:
-            chunks = [(chunk.tokens + chunk.joins, chunk.sequence.prefilled) for chunk in launch.chunks]
-            rows = len(launch.lanes) - sum(chunk.joins for chunk in launch.chunks)
-            self.scheduler.observe(rows, chunks, perf_counter() - self._launched_at)
-
-    def _observe_pace(self, launch: Launch) -> None:
-        """Steps that overlap take as long as it is from one's end to the next one's."""
-        before, self._committed_at = self._committed_at, perf_counter()
-        if before is not None:
-            self.scheduler.observe(len(launch.lanes), [], self._committed_at - before)
+    def _step_failed(self, error: Exception) -> None:
+        prompts, self._prompts = self._prompts, []
+        self._failing.step(error, prompts)
 
     def _land(self, launch: Launch) -> None:
         """Books what has prefilled in a mixed step."""
@@ -201,7 +179,7 @@ class Core:
                 self.batch.land(chunk)
             except Exception as error:
                 if not chunk.sequence.ended:
-                    self._prefill_failed(chunk.sequence, error)
+                    self._failing.prompt(chunk.sequence, error)
             else:
                 self._count_prefilled(chunk.sequence, chunk.tokens)
 
@@ -223,7 +201,7 @@ class Core:
                     self.roster.part(sequence)
                 continue
             if not finite:
-                broken.append((sequence, _nothing_drawn(sequence)))
+                broken.append((sequence, nothing_drawn(sequence)))
                 continue
             if sequence.guide is not None:
                 sequence.guide.consume(token)
@@ -243,7 +221,7 @@ class Core:
                 told[len(said) - 1] = logprobs[lane]
             if sequence.generated >= sequence.max_tokens:
                 ends.append(End(sequence, "length"))
-        self._failed_steps = 0
+        self._failing.step_worked()
         self._output.put(Tokens(said, told))
         for end in ends:
             self.roster.end(end)
@@ -309,7 +287,7 @@ class Core:
         try:
             self.batch.prefill(sequence, tokens)
         except Exception as error:
-            self._prefill_failed(sequence, error)
+            self._failing.prompt(sequence, error)
             return False
         if tokens:
             self.scheduler.observe(0, [(tokens, context)], perf_counter() - began)
@@ -322,16 +300,16 @@ class Core:
         try:
             launch = self.batch.begin(sequence)
         except Exception as error:
-            self._prefill_failed(sequence, error)
+            self._failing.prompt(sequence, error)
             return
         self.scheduler.observe(0, [(tokens + 1, context)], perf_counter() - began)
         self._count_prefilled(sequence, tokens)
-        self._worked.append((sequence, 1))
+        self.books.worked(sequence, 1)
         self._commit(launch)
 
     def _count_prefilled(self, sequence: Sequence, tokens: int) -> None:
         self.books.prefill_tokens += tokens
-        self._worked.append((sequence, tokens))
+        self.books.worked(sequence, tokens)
         self.scheduler.charge(sequence, prompt=tokens)
 
     def _preempt(self, sequence: Sequence) -> None:
@@ -352,14 +330,6 @@ class Core:
             "divergence": structs.asdict(self._divergence.report()),
             "repetition": structs.asdict(self.loops.report()),
         }
-
-    def _bill(self, seconds: float, rows: list[Sequence]) -> None:
-        """Shares a step's time among those it worked for, by tokens processed."""
-        self.books.busy_seconds += seconds
-        worked, self._worked = [*((row, 1) for row in rows), *self._worked], []
-        tokens = sum(count for _, count in worked)
-        for sequence, count in worked:
-            sequence.engine_seconds += seconds * count / tokens
 
     # --- what the other threads send ---------------------------------------------------------------------------------
 
@@ -425,49 +395,3 @@ class Core:
     def _cancel(self, wanted: Callable[[Sequence], bool]) -> None:
         self.roster.cancel(wanted)
         self._scoring.cancel(wanted)
-
-    # --- failing ------------------------------------------------------------------------------------------------------
-
-    def _prefill_failed(self, sequence: Sequence, error: Exception) -> None:
-        """Short of memory, the newest prefill makes room, and tries again later, once."""
-        if not is_out_of_memory(error):
-            self.roster.fail(sequence, error)
-        elif sequence.strikes:
-            log.error("memory ran out on the prompt of request %s once more", sequence.id)
-            self.batch.end(sequence, poisoned=True)
-            message = "The engine has not enough memory for this request now. Try again, or with a shorter prompt."
-            self.roster.end(Failure(sequence, "server_is_overloaded", message, self.roster.room.wait()))
-        else:
-            log.warning("memory ran out on the prompt of request %s; it waits and tries again", sequence.id)
-            sequence.strikes += 1
-            sequence.row.poisoned = True
-            self._preempt(sequence)
-            mx.clear_cache()
-
-    def _isolate(self, error: Exception) -> None:
-        """A step of the whole batch failed. Those on whom it fails get an honest error; the others don't notice."""
-        prompts, self._prompts = self._prompts, []
-        log.error("a step of %d rows and %d prompts failed: %s: %s",
-                  len(self.batch.rows), len(prompts), type(error).__name__, error)  # fmt: skip
-        self.batch.rewind(prompts)
-        self._failed_steps += 1
-        hopeless = self._failed_steps > RETRIES
-        for sequence, tokens in prompts:
-            if not sequence.ended:
-                self._prefill(sequence, tokens)
-        self.batch.settle()
-        rows = self.batch.rows
-        for sequence in rows if hopeless else culprits(rows, self.batch.works) if rows else ():
-            self.roster.fail(sequence)
-        if not self.batch.rewinds:
-            for sequence in self.batch.rows:
-                sequence.row.poisoned = True
-                self._preempt(sequence)
-        self.batch.settle()
-
-
-def _nothing_drawn(sequence: Sequence) -> Exception:
-    """Why there was nothing to draw from."""
-    if sequence.guide is None or not (sequence.guide.failed or sequence.sampling.logit_bias):
-        return NotFinite()
-    return GuideFailed(TOO_COMPLEX if sequence.guide.failed else NOTHING_LEFT)

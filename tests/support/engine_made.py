@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from inference.engine import assembly, books, core, roster
+from inference.engine import assembly, books, core, pace, roster
 from inference.engine.intake import CancelRequest
 from inference.engine.kv.banks import Row
 from inference.engine.kv.selftest import Batching, decide
@@ -33,6 +33,9 @@ STEP_SECONDS, TOKEN_SECONDS = 1e-3, 2e-4
 """What the clock makes of a call of the model: long prompts take several steps of 100 ms."""
 FORCED = 1e4
 """A logit that greedy sampling always takes; bfloat16 holds it too."""
+
+CLOCKS = (books, core, pace, roster)
+"""Modules that look at the clock."""
 
 _decisions: dict[int, Batching] = {}
 """By the model's id: modules can't be hashed, and those here live as long as the session."""
@@ -121,7 +124,7 @@ class Engine:
         self.model = model
         self.now = 0.0
         self.output = Recorder()
-        self._clock = [mock.patch.object(module, "perf_counter", lambda: self.now) for module in (core, roster, books)]
+        self._clock = [mock.patch.object(module, "perf_counter", lambda: self.now) for module in CLOCKS]
         with mock.patch.object(assembly, "decide", decide_once), self:
             self.core = assembly.assemble(model, make(options), self.output)  # type: ignore[arg-type]
         self.batch = self.core.batch
