@@ -37,6 +37,11 @@ class ServedModel:
     timeout: float | None
     """Seconds that its own --timeout gives a request; None where it has none."""
 
+    @property
+    def failed(self) -> bool:
+        """It could not be loaded the last time."""
+        return self.state == Engine.State.FAILED
+
 
 class Registry:
     """One per gateway process."""

@@ -1,10 +1,11 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`."""
+"""`GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's shape, and in Anthropic's for their clients."""
 
 from django.conf import settings
 from msgspec import Struct
 
 from gateway import errors, runtime
 from gateway.answers import encode
+from gateway.anthropic.models import VERSION, ModelInfo, ModelPage, introduced, page_of
 from gateway.endpoint import KeyedEndpoint
 from inference.registry import ServedModel
 
@@ -37,19 +38,29 @@ class ModelList(Struct, kw_only=True):
     data: list[ModelObject]
 
 
-class Models(KeyedEndpoint):
+class CatalogueEndpoint(KeyedEndpoint):
+    @property
+    def is_for_anthropic(self) -> bool:
+        return any(name == VERSION for name, _ in self.scope["headers"])
+
+
+class Models(CatalogueEndpoint):
     async def handle(self, body: bytes) -> None:
-        served = await runtime.current().registry.models()
-        await self.answer(encode(ModelList(data=[described(model) for model in served])))
+        served = list(await runtime.current().registry.models())
+        listed: ModelList | ModelPage = (
+            page_of(served) if self.is_for_anthropic else ModelList(data=[described(model) for model in served])
+        )
+        await self.answer(encode(listed))
 
 
-class ModelDetail(KeyedEndpoint):
+class ModelDetail(CatalogueEndpoint):
     async def handle(self, body: bytes) -> None:
         name: str = self.scope["url_route"]["kwargs"]["model"]
         model = await runtime.current().registry.resolve(name)
         if model is None:
             raise errors.model_not_found(name)
-        await self.answer(encode(described(model)))
+        shown: ModelObject | ModelInfo = introduced(model) if self.is_for_anthropic else described(model)
+        await self.answer(encode(shown))
 
 
 def described(model: ServedModel) -> ModelObject:

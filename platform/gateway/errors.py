@@ -141,8 +141,9 @@ def response_not_found(id: str) -> ApiError:
 
 
 def previous_response_not_found(id: str) -> ApiError:
+    """400, as OpenAI has it: nothing is wrong with the URL."""
     return ApiError(
-        404,
+        400,
         f"Previous response with id {quote(id)} not found. It was not stored, has expired or is not yours; send the "
         "conversation in `input`.",
         param="previous_response_id",
@@ -189,11 +190,15 @@ def overloaded(message: str, seconds: float | None = None) -> ApiError:
     return _server_error(503, message, "server_is_overloaded", _come_back(1.0 if seconds is None else seconds))
 
 
-def model_loading(model: str, seconds: float) -> ApiError:
-    """seconds: after which it is likely there."""
-    return _server_error(
-        503, f"The model {quote(model)} is still loading; try again shortly.", "model_loading", _come_back(seconds)
+def model_loading(model: str, seconds: float, *, failed: bool = False) -> ApiError:
+    """seconds: after which it is likely there. failed: it could not be loaded the last time."""
+    message = (
+        f"The model {quote(model)} could not be loaded; it is tried again from time to time. Whoever runs this server "
+        "finds the reason in its log and in the admin."
+        if failed
+        else f"The model {quote(model)} is still loading; try again shortly."
     )
+    return _server_error(503, message, "model_loading", _come_back(seconds))
 
 
 def draining() -> ApiError:

@@ -77,7 +77,8 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
         raise errors.timeout(f"The request was not finished within {limit:g} seconds ({named}).") from None
     except EngineUnavailable:
         run.outcome = run.outcome or "refused"
-        raise errors.model_loading(model.name, gateway.engines.expected_in(model.endpoint)) from None
+        seconds = gateway.engines.expected_in(model.endpoint)
+        raise errors.model_loading(model.name, seconds, failed=model.failed) from None
     except EngineDied:
         run.outcome = run.outcome or "engine_error"
         raise errors.engine_error() from None

@@ -53,6 +53,22 @@ def text_of(message: anthropic.types.Message) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_models_as_this_sdk_reads_them(sdk: anthropic.Anthropic, http: httpx.Client) -> None:
+    page = sdk.models.list()
+    ids = [model["id"] for model in http.get("/v1/models").json()["data"]]
+    assert [model.id for model in page] == ids and not page.has_more
+    assert (page.first_id, page.last_id) == (ids[0], ids[-1])
+    model = sdk.models.retrieve(ids[0])
+    assert model == page.data[0]
+    assert (model.type, model.display_name, model.lifecycle) == ("model", ids[0], "active")
+    assert model.created_at.year >= 2026 and model.max_input_tokens and model.max_input_tokens > 1000
+    with pytest.raises(anthropic.NotFoundError):
+        sdk.models.retrieve("nothing")
+
+
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 

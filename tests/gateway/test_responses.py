@@ -184,6 +184,30 @@ def test_a_tool_loop_with_references(sdk: openai.OpenAI) -> None:
     assert RESULT in last.output_text
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_thought_goes_on_where_its_content_was_dropped(sdk: openai.OpenAI, stream: bool) -> None:
+    """As agents do that store nothing on the server: of a thought they keep what is called encrypted."""
+    fields: Any = {
+        "model": "default", "input": [QUESTION], "store": False, "temperature": 0, "tools": [WEATHER],
+        "include": ["reasoning.encrypted_content"], "extra_body": {"enable_thinking": True}, "tool_choice": "required",
+    }  # fmt: skip
+    if stream:
+        with sdk.responses.stream(**fields) as events:
+            first = events.get_final_response()
+    else:
+        first = sdk.responses.create(**fields)
+    thought, call, *_ = [item.to_dict() for item in first.output]
+    assert (thought["type"], call["type"]) == ("reasoning", "function_call")
+
+    def shown(*items: Any) -> int:
+        """Tokens of the prompt."""
+        said = ask(sdk, input=[QUESTION, *items, call, answer_of(first.output[1])], tools=[WEATHER], store=False)
+        return int(said.usage.input_tokens)
+
+    sealed = {name: value for name, value in thought.items() if name != "content"}
+    assert shown(sealed) == shown(thought) > shown()
+
+
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "get_weather"}])
 def test_a_call_can_be_required(sdk: openai.OpenAI, choice: Any) -> None:
     done = ask(sdk, input="Hello!", tools=[WEATHER], tool_choice=choice, max_output_tokens=200)
@@ -278,9 +302,9 @@ def gone(sdk: openai.OpenAI, id: str) -> None:
         with pytest.raises(openai.NotFoundError) as missing:
             call(id)
         assert missing.value.code == "response_not_found"
-    with pytest.raises(openai.NotFoundError) as missing:
+    with pytest.raises(openai.BadRequestError) as unknown:
         ask(sdk, input="And now?", previous_response_id=id)
-    assert (missing.value.code, missing.value.param) == ("previous_response_not_found", "previous_response_id")
+    assert (unknown.value.code, unknown.value.param) == ("previous_response_not_found", "previous_response_id")
 
 
 def test_nobody_else_sees_it(sdk: openai.OpenAI, stranger: openai.OpenAI) -> None:

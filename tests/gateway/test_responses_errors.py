@@ -29,6 +29,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (item(role="user", content=[{"type": "input_image", "image_url": "x"}]), "input[1].content[0]"),
     (item(role="assistant", content=[{"type": "refusal"}]), "input[1].content[0].refusal"),
     (item(type="reasoning", summary=[{"type": "x", "text": "x"}]), "input[1].summary[0].type"),
+    (item(type="reasoning", encrypted_content="gAAAAABo"), "input[1].encrypted_content"),
+    (item(type="reasoning", encrypted_content=""), "input[1].encrypted_content"),
     (item(type="reasoning", content="x"), "input[1].content"),
     (item(type="function_call", name="f", arguments="{}"), "input[1].call_id"),
     (item(type="function_call", call_id="c", arguments="{}"), "input[1].name"),
@@ -68,7 +70,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"text": {"format": {**SCHEMA, "schema": {"type": "nothing"}}}}, "text.format"),
     ({"reasoning": {"effort": "some"}}, "reasoning.effort"),
     ({"reasoning": {"summary": "long"}}, "reasoning.summary"),
-    ({"include": ["reasoning.encrypted_content"]}, "include[0]"),
+    ({"include": ["reasoning.encrypted_content", "file_search_call.results"]}, "include[1]"),
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"top_logprobs": 21}, "top_logprobs"),
     ({"truncation": "auto"}, "truncation"),
@@ -163,7 +165,7 @@ def test_an_item_that_is_not_in_the_list(server: Server) -> None:
 def test_a_previous_response_that_never_was(server: Server, id: str) -> None:
     with server.client() as http:
         body = json.dumps({"model": "default", "input": "Hello!", "previous_response_id": id})
-        error = error_of(http.post(RESPONSES, content=body), 404)
+        error = error_of(http.post(RESPONSES, content=body), 400)
     assert (error["code"], error["param"]) == ("previous_response_not_found", "previous_response_id")
 
 

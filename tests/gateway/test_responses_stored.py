@@ -164,7 +164,7 @@ async def test_it_expires(gateway: LocalGateway, settings: Any) -> None:
         for path in (ids[0], f"{ids[0]}/input_items"):
             assert (await gateway.ask(f"{RESPONSES}/{path}", method="GET")).status == 404
         refused = await gateway.ask(RESPONSES, body=body(previous_response_id=ids[0]))
-        assert (refused.status, refused.error["code"]) == (404, "previous_response_not_found")
+        assert (refused.status, refused.error["code"]) == (400, "previous_response_not_found")
     assert await database_sync_to_async(delete_expired_responses)() == 1
     assert await stored() == [ids[1]], "the other one lives"
     assert (await gateway.ask(f"{RESPONSES}/{ids[1]}", method="GET")).status == 200

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from gateway import runtime
 from inference import client
 from inference.engine.protocol import Failed
+from inference.models import Deployment, Engine
 from tests.gateway.local import LocalGateway, until
 from tests.gateway.scripts import CHAT, answers, body, never_hears, with_streams
 
@@ -63,6 +65,20 @@ async def test_a_loading_model_says_how_long_that_took_before(
         assert await hint() == 10
         now += 80
         assert await hint() == 100, "longer than the first time"
+
+
+async def test_a_model_that_could_not_be_loaded_is_not_said_to_be_loading(
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "ENGINE_WAIT_SECONDS", 0.1)
+
+    def fail() -> None:
+        Engine.objects.create(deployment=Deployment.objects.get(), endpoint=gateway.endpoint, state="failed")
+
+    await database_sync_to_async(fail)()
+    for path, asked in ((CHAT, body()), ("/v1/messages/count_tokens", body())):
+        answer = await gateway.ask(path, body=asked)
+        assert answer.status == 503 and "could not be loaded" in answer.json["error"]["message"]
 
 
 async def test_an_engine_that_died_is_not_expected_before_it_is_missed(gateway: LocalGateway) -> None:

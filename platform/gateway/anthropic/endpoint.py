@@ -69,7 +69,8 @@ async def count(context: RequestContext, principal: Principal, ask: Ask) -> int:
             await gateway.engines.wait_ready(model.endpoint, settings.ENGINE_WAIT_SECONDS)
             answer = await gateway.engines.count(model.endpoint, request)
     except EngineUnavailable:
-        raise errors.model_loading(model.name, gateway.engines.expected_in(model.endpoint)) from None
+        seconds = gateway.engines.expected_in(model.endpoint)
+        raise errors.model_loading(model.name, seconds, failed=model.failed) from None
     except EngineDied:
         raise errors.engine_error() from None
     except TimeoutError:

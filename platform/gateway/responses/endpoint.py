@@ -13,7 +13,7 @@ from gateway.endpoint import GenerationEndpoint, KeyedEndpoint, Parsed, refuse_i
 from gateway.responses import store
 from gateway.responses.given import read_items, references
 from gateway.responses.items import Ids, Item
-from gateway.responses.request import LOGPROBS, CreateRequest, ask_of, read
+from gateway.responses.request import INCLUDABLE, CreateRequest, ask_of, read
 from gateway.responses.wording import ResponseAnswers, in_our_words
 
 logger = logging.getLogger(__name__)
@@ -94,8 +94,9 @@ class StoredEndpoint(KeyedEndpoint):
         context.ignored = [name for name in found if name not in self.parameters]
         refuse_ignored(context)
         for name in found.get("include", []):
-            if name != LOGPROBS:
-                raise errors.not_supported("include", f"only {LOGPROBS} can be; it is wherever it was asked for")
+            if name not in INCLUDABLE:
+                can = " and ".join(INCLUDABLE)
+                raise errors.not_supported("include", f"only {can} can be; they are wherever they were asked for")
         return found
 
 

@@ -1,12 +1,13 @@
 """A streamed response: OpenAI's events, in OpenAI's order, and the output items that they make."""
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from gateway import sse
 from gateway.answers import encode
 from gateway.logprobs import Token, chat_logprobs
 from gateway.responses.items import FunctionCall, Ids, Item, Message, OutputText, Reasoning, ReasoningText, Status
 from gateway.responses.response import Response
+from gateway.responses.sealed import seal
 from inference.engine.protocol import CallDelta, Delta, Ended, TokenLogprob
 
 
@@ -92,10 +93,11 @@ class Output:
     Each method returns the events that tell of what it did, ready to be sent.
     """
 
-    def __init__(self, ids: Ids, *, logprobs: bool) -> None:
+    def __init__(self, ids: Ids, *, logprobs: bool, sealed: bool) -> None:
         self.items: list[Item] = []
         self._ids = ids
         self._logprobs = logprobs
+        self._sealed = sealed
         self._open: Message | Reasoning | FunctionCall | None = None
         self._pieces: list[str] = []
         """What the open item has said."""
@@ -220,7 +222,8 @@ class Output:
             case Message():
                 return structs.replace(item, content=[OutputText(said, logprobs=self._tokens)], status=status)
             case Reasoning():
-                return structs.replace(item, content=[ReasoningText(said)], status=status)
+                sealed = seal(said) if self._sealed else UNSET
+                return structs.replace(item, content=[ReasoningText(said)], encrypted_content=sealed, status=status)
 
     def _place(self) -> tuple[str, int]:
         """The open item's id and index."""

@@ -19,6 +19,7 @@ from gateway.responses.items import (
     ReasoningText,
     SummaryText,
 )
+from gateway.responses.sealed import unseal
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class InputItem(Struct):
     arguments: str | None = None
     output: str | list[InputPart] | None = None
     summary: list[InputPart] | None = None
+    encrypted_content: str | None = None
 
     @property
     def kind(self) -> str:
@@ -86,7 +88,7 @@ def _read(item: InputItem, at: int, ids: Ids, stored: Mapping[str, Item]) -> Ite
             return Reasoning(
                 id=item.id or ids.item("rs"),
                 summary=[SummaryText(text) for text in _texts(item.summary or [], f"{where}.summary", "summary_text")],
-                content=[ReasoningText(text) for text in _thoughts(item.content, f"{where}.content")],
+                content=[ReasoningText(text) for text in _thoughts(item, where)],
             )
         case "function_call":
             return FunctionCall(
@@ -133,10 +135,19 @@ def _said(content: str | list[InputPart] | None, where: str, *kinds: str) -> lis
     return [content] if isinstance(content, str) else list(_texts(content, where, *kinds))
 
 
-def _thoughts(content: str | list[InputPart] | None, where: str) -> Iterator[str]:
-    if isinstance(content, str):
+def _thoughts(item: InputItem, where: str) -> list[str]:
+    """The content, or what was sealed of it."""
+    if isinstance(item.content, str):
+        where += ".content"
         raise errors.invalid(f"`{where}` must be a list of parts of type `reasoning_text`.", param=where)
-    return _texts(content or [], where, "reasoning_text")
+    texts = list(_texts(item.content or [], f"{where}.content", "reasoning_text"))
+    if texts or item.encrypted_content is None:
+        return texts
+    try:
+        return [unseal(item.encrypted_content)]
+    except ValueError:
+        where += ".encrypted_content"
+        raise errors.invalid(f"`{where}` is not of this server, or not whole; leave it out.", param=where) from None
 
 
 def _texts(parts: Sequence[InputPart], where: str, *kinds: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway import errors
 from gateway.logprobs import Token
@@ -44,6 +44,8 @@ class Reasoning(Struct, tag="reasoning", kw_only=True):
     id: str
     summary: list[SummaryText] = []
     content: list[ReasoningText] = []
+    encrypted_content: str | UnsetType = UNSET
+    """See `sealed`; where it was asked for."""
     status: Status = "completed"
 
 

@@ -18,6 +18,8 @@ from gateway.tools import MOST_TOOLS, ChoiceName, Function, Name, NamedChoice, N
 from inference.engine import protocol
 
 LOGPROBS = "message.output_text.logprobs"
+SEALED = "reasoning.encrypted_content"
+INCLUDABLE = (LOGPROBS, SEALED)
 """What alone may be included."""
 
 
@@ -94,6 +96,10 @@ class CreateRequest(GenerationFields, kw_only=True):
     def wants_logprobs(self) -> bool:
         return LOGPROBS in (self.include or [])
 
+    @property
+    def wants_sealed(self) -> bool:
+        return SEALED in (self.include or [])
+
     def shown_format(self) -> TextFormat:
         return (self.text and self.text.format) or TextFormat("text")
 
@@ -129,8 +135,8 @@ def read(body: bytes) -> tuple[CreateRequest, list[str]]:
         if request.stream_options.include_obfuscation:
             raise errors.not_supported("stream_options.include_obfuscation", "leave it out or send false")
     for at, name in enumerate(request.include or []):
-        if name != LOGPROBS:
-            raise errors.not_supported(f"include[{at}]", f"only {LOGPROBS} can be included")
+        if name not in INCLUDABLE:
+            raise errors.not_supported(f"include[{at}]", f"only {' and '.join(INCLUDABLE)} can be included")
     if request.top_logprobs and not request.wants_logprobs:
         raise errors.invalid(f'`top_logprobs` needs `include: ["{LOGPROBS}"]`.', param="top_logprobs")
     return request, ignored(fields, request)

@@ -29,7 +29,7 @@ class ResponseAnswers:
     def __init__(self, stamp: Stamp, request: CreateRequest, ids: Ids) -> None:
         self.final: Response | None = None
         self._response = begun(ids.response, stamp, request)
-        self._output = Output(ids, logprobs=request.wants_logprobs)
+        self._output = Output(ids, logprobs=request.wants_logprobs, sealed=request.wants_sealed)
         self._end: Ended | None = None
         self._opened = False
 

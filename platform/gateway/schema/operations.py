@@ -22,7 +22,7 @@ from gateway.health import Health, Life, Readiness, Ready
 from gateway.rerank import Ranking, Rerank, RerankRequest
 from gateway.responses import endpoint as responses
 from gateway.responses import events as response_events
-from gateway.responses.request import LOGPROBS, CreateRequest
+from gateway.responses.request import INCLUDABLE, CreateRequest
 from gateway.responses.response import Response
 from gateway.schema import examples
 from gateway.schema.examples import Json
@@ -66,7 +66,7 @@ class Operation:
 
 INCLUDE = Query(
     "include",
-    {"type": "array", "items": {"enum": [LOGPROBS]}},
+    {"type": "array", "items": {"enum": list(INCLUDABLE)}},
     "Nothing more is answered for it: what was asked for when the response was made is there.",
 )
 MODEL = Query("model", {"type": "string"}, "Another one than the default model.")

@@ -23,7 +23,8 @@ REFUSALS = {
         HTTPStatus.BAD_REQUEST,
         "The body is not JSON, or a field is missing, of the wrong type, out of range or not supported: `param` names "
         "it. `code` is `context_length_exceeded` where prompt and answer don't fit the context, `invalid_prompt` where "
-        "the model can't take the prompt, and `host_not_allowed` where this server does not go by that name.",
+        "the model can't take the prompt, `previous_response_not_found`, and `host_not_allowed` where this server does "
+        "not go by that name.",
     ),
     401: _refusal(
         HTTPStatus.UNAUTHORIZED,
@@ -33,7 +34,7 @@ REFUSALS = {
     404: _refusal(
         HTTPStatus.NOT_FOUND,
         "There is no such model, response or request, or it is not yours to see. `code` says which: "
-        "`model_not_found`, `response_not_found`, `previous_response_not_found`, `request_not_found`, `unknown_url`.",
+        "`model_not_found`, `response_not_found`, `request_not_found`, `unknown_url`.",
     ),
     405: _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Another method is meant: `allow` names it.", "allow"),
     413: Refusal("RequestTooLarge", "The body is over the limit of this server (ATELIER_MAX_BODY_MB)."),
