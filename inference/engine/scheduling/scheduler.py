@@ -261,7 +261,7 @@ class Scheduler(Generic[J]):
         begun = ((entry.job, planned.get(id, 0)) for id, entry in self._prefilling.items())
         others: list[tuple[Job, int]] = [(job, tokens) for job, tokens in begun if job.to_prefill > tokens]
         lane = self.queue.best()
-        if not others and lane is not None and min(self.prefill_batch_size, self.max_rows) > self.rows:
+        if not others and lane is not None and self.max_rows > self.rows:
             job = self.queue.head(lane).job
             if not self.held(job) and self.memory.has_room(job.context, ()):
                 others.append((job, self.cached(job)))

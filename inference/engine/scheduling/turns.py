@@ -98,7 +98,8 @@ class Turns:
         if self._gives_way(lane):
             return self._put_aside(lane)
         scheduler = self._scheduler
-        slots = scheduler.prefill_batch_size - len(scheduler.begun) + len(self._joining)
+        # Those that are ready and wait for others don't prefill any more.
+        slots = scheduler.prefill_batch_size - sum(bool(entry.job.to_prefill) for entry in scheduler.begun)
         rows = scheduler.max_rows - scheduler.rows
         crowded = slots <= 0 or rows <= 0
         if crowded and next(self._victims(lane, slots), None) is None:
