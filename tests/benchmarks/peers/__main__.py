@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests.benchmarks.peers import BUILD, report
 from tests.benchmarks.peers.environments import PACKAGES, Environment, InstallationFailed, own_versions
-from tests.benchmarks.peers.figures import Result, Run
+from tests.benchmarks.peers.figures import CLOSE, Result, Run
 from tests.benchmarks.peers.machine import commit, machine
 from tests.benchmarks.peers.models import SHAPES, VOCABULARY, endless, parameters_of
 from tests.benchmarks.peers.prompts import Prompts
@@ -50,13 +50,17 @@ def main() -> None:
     console.print("Making the models …")
     models = models_for(options.model, scenarios)
     whole = not (options.quick or options.scenario or options.peer or options.engine_only_ours)
-    run = Run(about(options, models, modes, not_installed, name))
-    file = BUILD / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}.json"
+    if options.resume:
+        run, file = Run.load(options.resume), options.resume
+        run.about |= {"rounds": options.rounds, "contenders": options.contenders, "command": command(options)}
+    else:
+        run = Run(about(options, models, modes, not_installed, name))
+        file = BUILD / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}.json"
     rounds = Rounds(
         run, file, modes=modes, ours=True, seconds=options.seconds, quick=options.quick,
         say=lambda line: console.print(line, markup=False, soft_wrap=True),
     )  # fmt: skip
-    rounds.measure(models, scenarios, options.rounds)
+    rounds.measure(models, scenarios, options.rounds, first=run.rounds, only_contenders=options.contenders)
     if whole:
         run.save(LATEST)
     elif options.engine_only_ours and LATEST.exists():
@@ -74,6 +78,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenario", action="append", metavar="PART", help="only scenarios with this in their name")
     parser.add_argument("--peer", action="append", metavar="PART", help="only peers' modes with this in their name")
     parser.add_argument("--rounds", type=int, default=3, help="medians over so many (default %(default)s)")
+    parser.add_argument(
+        "--contenders",
+        action="store_true",
+        help=f"after the first round only modes within a factor of {CLOSE} of the best peer in some scenario",
+    )
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with a run whose last round is complete")
     parser.add_argument("--quick", action="store_true", help="small loads, to see that everything works")
     parser.add_argument(
         "--engine-only-ours", action="store_true", help="measure only Atelier, beside the peers' last whole run"
@@ -131,6 +141,7 @@ def about(
         "command": command(options),
         "commit": commit(),
         "rounds": options.rounds,
+        "contenders": options.contenders,
         "quick": options.quick,
         "real_model": name,
         "machine": machine(),
@@ -145,7 +156,8 @@ def about(
 
 
 def command(options: argparse.Namespace) -> str:
-    given = [f"--{name}" for name in ("quick", "engine-only-ours") if getattr(options, name.replace("-", "_"))]
+    flags = ("contenders", "quick", "engine-only-ours")
+    given = [f"--{name}" for name in flags if getattr(options, name.replace("-", "_"))]
     for name in ("scenario", "peer"):
         given += [word for part in getattr(options, name) or () for word in (f"--{name}", part)]
     if options.rounds != 3:

@@ -15,6 +15,10 @@ EQUAL = 0.97
 """A ratio that counts as equal on a noisy machine, where a target asks for no more than the best peer has."""
 
 
+CLOSE = 1.25
+"""By this factor at most is a contender's figure worse than the best one."""
+
+
 @dataclass
 class Result:
     """One scenario on one server in one round. Either figures or an error."""
@@ -86,6 +90,11 @@ class Run:
         """The median of the rounds; None if none went well."""
         values = self.values(metric, server)
         return median(values) if values else None
+
+    @property
+    def rounds(self) -> int:
+        """That were begun."""
+        return max((each.round for each in self.results), default=-1) + 1
 
     def failures(self) -> list[Result]:
         return [each for each in self.results if each.error]
@@ -170,3 +179,16 @@ def compare(run: Run, scenarios: list[Scenario]) -> list[Comparison]:
         if scenario.name in tried
         for metric in scenario.metrics
     ]
+
+
+def contenders(run: Run, scenarios: list[Scenario]) -> set[str]:
+    """The peers' modes that come CLOSE to the best of them, or are it, in at least one line."""
+    found = set()
+    for line in compare(run, scenarios):
+        if line.best is None:
+            continue
+        best = line.best[1]
+        for server, figure in line.figures.items():
+            if server != OURS and figure is not None and max(figure, best) <= CLOSE * min(figure, best):
+                found.add(server)
+    return found

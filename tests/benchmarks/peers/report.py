@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tests.benchmarks.peers import ROOT, plots
 from tests.benchmarks.peers.environments import PACKAGES
-from tests.benchmarks.peers.figures import Comparison, Run, compare
+from tests.benchmarks.peers.figures import CLOSE, Comparison, Run, compare
 from tests.benchmarks.peers.scenarios import Metric, Scenario
 from tests.benchmarks.peers.servers import OURS
 
@@ -148,6 +148,9 @@ def section(run: Run, scenarios: list[Scenario]) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+FEWER = f" (one of modes that are nowhere within a factor of {CLOSE} of the best peer)"
+
+
 def introduction(about: dict[str, Any]) -> str:
     machine = about["machine"]
     blas = "no OpenBLAS" if machine["openblas"] == "none" else f"{machine['openblas']} preloaded for everyone"
@@ -159,7 +162,8 @@ def introduction(about: dict[str, Any]) -> str:
         for package, found in about["versions"].items()
     )
     paragraphs = [
-        f"{warning}Measured on {about['date']} with `{about['command']}`. Medians of {about['rounds']} round(s), "
+        f"{warning}Measured on {about['date']} with `{about['command']}`. Medians of {about['rounds']} round(s)"
+        f"{FEWER if about.get('contenders') else ''}, "
         "servers in turns within each, one at a time; Atelier as the whole server with keys, quotas and ledger, commit "
         f"{about['commit']}.",
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; "

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks.peers import ROOT, bare, engine_loop
 from tests.benchmarks.peers.client import Stream
 from tests.benchmarks.peers.environments import Environment
-from tests.benchmarks.peers.figures import Bare, Result, Run, summary
+from tests.benchmarks.peers.figures import Bare, Result, Run, contenders, summary
 from tests.benchmarks.peers.models import seeded
 from tests.benchmarks.peers.prompts import Prompts
 from tests.benchmarks.peers.scenarios import Invalid, Request, Scenario, Setting
@@ -54,13 +54,25 @@ class Rounds:
         self._quick = quick
         self._say = say
 
-    def measure(self, models: list[Model], scenarios: list[Scenario], rounds: int) -> None:
-        for number in range(rounds):
-            turn = number * len(self._modes) // rounds
+    def measure(
+        self,
+        models: list[Model],
+        scenarios: list[Scenario],
+        rounds: int,
+        *,
+        first: int = 0,
+        only_contenders: bool = False,
+    ) -> None:
+        """first: of these rounds; those before it were measured already. only_contenders: from the second round on,
+        the other modes of the peers are left out."""
+        for number in range(first, rounds):
+            close = contenders(self._run, scenarios) if only_contenders and number else None
+            modes = [mode for mode in self._modes if mode is None or close is None or mode.name in close]
+            turn = number * len(modes) // rounds
             for model in models:
                 wanted = [scenario for scenario in scenarios if scenario.model == model.name]
                 wanted.sort(key=lambda scenario: scenario.goes_last)
-                for mode in self._modes[turn:] + self._modes[:turn]:
+                for mode in modes[turn:] + modes[:turn]:
                     self._serve(mode, model, wanted, number)
                     self._run.save(self._file)
                 if wanted:

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.benchmarks.peers.client import Stream, take_apart
-from tests.benchmarks.peers.figures import Comparison, Result, Run
+from tests.benchmarks.peers.figures import Comparison, Result, Run, contenders
 from tests.benchmarks.peers.report import markdown
-from tests.benchmarks.peers.scenarios import Invalid, Metric, decode_rate, longest_gap
+from tests.benchmarks.peers.scenarios import Invalid, Metric, decode_rate, longest_gap, table
 from tests.benchmarks.peers.servers import OURS
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -82,3 +82,14 @@ def test_the_best_mode_counts_and_failed_rounds_do_not():
 
 def test_a_table_is_one():
     assert markdown(["a", "b"], [["1", "2"]]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+
+
+def test_contenders_are_close_to_the_best_somewhere():
+    alone, shared = table()[0], table()[2]
+    [rate], [delay, *_] = alone.metrics, shared.metrics
+    assert (rate.lower_is_better, delay.lower_is_better) == (False, True)
+    figures = {"a": (100, 9.0), "b": (81, 9.0), "c": (79, 5.0), "d": (79, 6.2), "e": (79, 6.3), OURS: (900, 0.1)}
+    results = [Result(alone.name, server, 0, {rate.name: fast}) for server, (fast, _) in figures.items()]
+    results += [Result(shared.name, server, 0, {delay.name: slow}) for server, (_, slow) in figures.items()]
+    assert contenders(Run({}, results), [alone, shared]) == {"a", "b", "c", "d"}
+    assert Run({}, results).rounds == 1 and Run({}).rounds == 0
