@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from accounts import events, keys
 from accounts.memory import Memory
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Scope
+from accounts.models.api_key import parsed_networks
 
 LIFETIME_SECONDS = 30.0
 MAX_PRINCIPALS = 10_000
@@ -25,6 +27,18 @@ class Principal:
     username: str
     team_id: int | None
     expires_at: datetime | None
+    scopes: frozenset[str] = frozenset(Scope.values)
+    models: frozenset[str] = frozenset()
+    """Names; empty: all."""
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Empty: anywhere."""
+
+    def may_use(self, model: str) -> bool:
+        return not self.models or model in self.models
+
+    def may_come_from(self, address: IPv4Address | IPv6Address | None) -> bool:
+        """None: nobody knows from where."""
+        return not self.networks or (address is not None and any(address in network for network in self.networks))
 
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
@@ -103,7 +117,16 @@ def load_principal(digest: str) -> Principal | None:
     key = (
         ApiKey.objects.live()
         .select_related("user")
-        .only("prefix", "team_id", "expires_at", "last_used_at", "user__username")
+        .only(
+            "prefix",
+            "team_id",
+            "expires_at",
+            "last_used_at",
+            "scopes",
+            "allowed_models",
+            "allowed_networks",
+            "user__username",
+        )
         .filter(digest=digest)
         .first()
     )
@@ -118,4 +141,7 @@ def load_principal(digest: str) -> Principal | None:
         username=key.user.username,
         team_id=key.team_id,
         expires_at=key.expires_at,
+        scopes=frozenset(key.scopes),
+        models=frozenset(key.allowed_models),
+        networks=tuple(parsed_networks(key.allowed_networks)),
     )

@@ -4,7 +4,7 @@ Synchronous: a coroutine wraps these in `sync_to_async`. Each is one statement, 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from django.db.models import Q
@@ -21,6 +21,10 @@ Outcome = UsageRecord.Outcome
 class RunningRecord:
     request_id: str
     model: str
+    key_id: int | None
+    user_id: int | None
+    team_id: int | None
+    started_at: datetime
 
 
 def open_record(
@@ -32,8 +36,9 @@ def open_record(
     stream: bool,
     gateway: str,
     estimated_prompt_tokens: int,
+    started_at: datetime | None = None,
 ) -> None:
-    """Enter a request that is about to run.
+    """Enter a request that is about to run. started_at: which windows of quotas it counts for; None: now.
 
     Raises django.db.IntegrityError when the request id is taken, or the key, user or team has just been deleted.
     """
@@ -49,6 +54,7 @@ def open_record(
         stream=stream,
         gateway=gateway,
         estimated_prompt_tokens=estimated_prompt_tokens,
+        started_at=started_at or timezone.now(),
     )
 
 
@@ -87,7 +93,7 @@ def settle(
 def running_of(gateway: str) -> list[RunningRecord]:
     """The rows that this gateway's former life left open, oldest first. One query on a partial index."""
     rows = UsageRecord.objects.filter(gateway=gateway, state=State.RUNNING).order_by("pk")
-    return [RunningRecord(request_id, model) for request_id, model in rows.values_list("request_id", "model")]
+    return [RunningRecord(**row) for row in rows.values(*(field.name for field in fields(RunningRecord)))]
 
 
 def running_of_user(user_id: int, id: str) -> list[str]:

@@ -4,9 +4,9 @@
 django.core.exceptions.ValidationError, whose messages name what to change.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -14,8 +14,9 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from accounts import audit, events, keys
-from accounts.models import ApiKey, Membership, Team, User
+from accounts.models import ApiKey, Membership, Scope, Team, User
 from accounts.passwords import readable_password
+from accounts.quotas.rules import CHANGED as QUOTAS_CHANGED
 
 FIRST_ADMIN = "admin"
 
@@ -105,8 +106,8 @@ def do_delete_user(user: User, *, acting_user: User | None) -> None:
 
 
 @transaction.atomic
-def do_create_team(name: str, *, acting_user: User | None) -> Team:
-    team = Team(name=name)
+def do_create_team(name: str, *, time_zone: str = "", acting_user: User | None) -> Team:
+    team = Team(name=name, time_zone=time_zone)
     team.full_clean()
     team.save()
     audit.record("team.created", team, acting_user=acting_user, after={"name": name})
@@ -114,12 +115,17 @@ def do_create_team(name: str, *, acting_user: User | None) -> Team:
 
 
 @transaction.atomic
-def do_rename_team(team: Team, name: str, *, acting_user: User | None) -> None:
+def do_change_team(team: Team, *, acting_user: User | None, **changes: Any) -> None:
+    """Set its name or time zone. Who is in it has verbs of its own."""
     stored = Team.objects.select_for_update().get(pk=team.pk)
-    before, stored.name = stored.name, name
+    before = {name: getattr(stored, name) for name in changes}
+    for name, value in changes.items():
+        setattr(stored, name, value)
     stored.full_clean()
     stored.save()
-    audit.record("team.renamed", stored, acting_user=acting_user, before={"name": before}, after={"name": name})
+    audit.record("team.changed", stored, acting_user=acting_user, before=before, after=changes)
+    # Days of its quotas begin at another hour.
+    events.publish_on_commit(QUOTAS_CHANGED)
 
 
 @transaction.atomic
@@ -170,15 +176,22 @@ def do_issue_key(
     note: str = "",
     team: Team | None = None,
     expires_at: datetime | None = None,
+    scopes: Sequence[str] = Scope.values,
+    allowed_models: Sequence[str] = (),
+    allowed_networks: Sequence[str] = (),
     acting_user: User | None,
 ) -> IssuedKey:
-    """A new key of the user, for one of its teams if named. Only the answer holds the key itself."""
+    """A new key of the user, for one of its teams if named. The rest is as in ApiKey. Only the answer holds the key
+    itself."""
     raw = keys.generate()
     row = ApiKey(
         user=user,
         team=team,
         note=note,
         expires_at=expires_at,
+        scopes=list(scopes),
+        allowed_models=list(allowed_models),
+        allowed_networks=list(allowed_networks),
         prefix=keys.visible_prefix(raw),
         digest=keys.digest(raw),
     )
@@ -186,6 +199,38 @@ def do_issue_key(
     row.save()
     audit.record("key.issued", row, acting_user=acting_user, after=row.facts())
     return IssuedKey(row, raw)
+
+
+@transaction.atomic
+def do_rotate_key(key: ApiKey, *, overlap: timedelta, acting_user: User | None) -> IssuedKey:
+    """A new key that may do what this one may, with quotas like its; this one works for as long as the overlap."""
+    old = ApiKey.objects.select_for_update(of=("self",)).select_related("user", "team").get(pk=key.pk)
+    if not old.is_live():
+        raise ValidationError(f"{old} does not work any more ({old.state().value}); issue a new key instead.")
+    issued = do_issue_key(
+        old.user,
+        note=old.note,
+        team=old.team,
+        expires_at=old.expires_at,
+        scopes=old.scopes,
+        allowed_models=old.allowed_models,
+        allowed_networks=old.allowed_networks,
+        acting_user=acting_user,
+    )
+    for quota in old.quotas.all():
+        quota.pk, quota._state.adding, quota.key = None, True, issued.row
+        quota.identity = quota.identified()
+        quota.save()
+        audit.record("quota.set", quota, acting_user=acting_user, after=quota.facts())
+    ends = timezone.now() + overlap
+    old.expires_at = ends if old.expires_at is None else min(old.expires_at, ends)
+    old.save(update_fields=["expires_at"])
+    after = {"by": issued.row.prefix, "expires_at": old.expires_at}
+    audit.record("key.rotated", old, acting_user=acting_user, after=after)
+    # Whoever remembers it remembers for how long it is good.
+    events.publish_on_commit("key.revoked", digest=old.digest)
+    events.publish_on_commit(QUOTAS_CHANGED)
+    return issued
 
 
 @transaction.atomic

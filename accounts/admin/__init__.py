@@ -2,6 +2,7 @@
 
 from accounts.admin.keys import ApiKeyAdmin
 from accounts.admin.people import TeamAdmin, UserAdmin
+from accounts.admin.quotas import QuotaAdmin
 from accounts.admin.records import AuditEventAdmin, UsageRecordAdmin
 
-__all__ = ["ApiKeyAdmin", "AuditEventAdmin", "TeamAdmin", "UsageRecordAdmin", "UserAdmin"]
+__all__ = ["ApiKeyAdmin", "AuditEventAdmin", "QuotaAdmin", "TeamAdmin", "UsageRecordAdmin", "UserAdmin"]

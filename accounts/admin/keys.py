@@ -1,17 +1,41 @@
 """API keys: issued and revoked here, never edited, never deleted, their secret never shown again."""
 
+import re
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from accounts import services
 from accounts.admin.base import Admin, acting_user
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Scope
+from accounts.models.api_key import all_scopes
 
 STATE_COLOURS = {"live": "success", "expired": "warning", "inactive": "warning", "revoked": "danger"}
+
+
+class Listed(forms.CharField):
+    """A list as people write it: one a line, or with commas."""
+
+    def __init__(self, help_text: str) -> None:
+        super().__init__(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}), help_text=help_text)
+
+    def to_python(self, value: Any) -> list[str]:  # type: ignore[override]  # a list is what is stored
+        return [word for word in re.split(r"[,\s]+", value or "") if word]
+
+
+class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    scopes = forms.MultipleChoiceField(
+        choices=Scope,
+        initial=all_scopes,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+    allowed_models = Listed("Names of models; empty: all.")
+    allowed_networks = Listed("Such as 10.0.0.0/8; empty: anywhere.")
 
 
 @admin.register(ApiKey)
@@ -23,8 +47,14 @@ class ApiKeyAdmin(Admin):
     ordering = ["-created_at", "-pk"]
     actions = ["revoke"]
     autocomplete_fields = ["user", "team"]
-    add_fieldsets = [(None, {"fields": ["user", "team", "note", "expires_at"]})]
-    fields = ["prefix", "user", "team", "state_badge", "note", "created_at", "expires_at", "revoked_at", "last_used_at"]
+    form = KeyForm
+    add_fieldsets = [
+        (None, {"fields": ["user", "team", "note", "expires_at", "scopes", "allowed_models", "allowed_networks"]})
+    ]
+    fields = [
+        "prefix", "user", "team", "state_badge", "note", "scopes", "allowed_models", "allowed_networks",
+        "created_at", "expires_at", "revoked_at", "last_used_at",
+    ]  # fmt: skip
 
     @display(description="state", label=STATE_COLOURS)  # type: ignore[untyped-decorator]
     def state_badge(self, key: ApiKey) -> str:
@@ -42,7 +72,14 @@ class ApiKeyAdmin(Admin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         issued = services.do_issue_key(
-            obj.user, note=obj.note, team=obj.team, expires_at=obj.expires_at, acting_user=acting_user(request)
+            obj.user,
+            note=obj.note,
+            team=obj.team,
+            expires_at=obj.expires_at,
+            scopes=obj.scopes,
+            allowed_models=obj.allowed_models,
+            allowed_networks=obj.allowed_networks,
+            acting_user=acting_user(request),
         )
         # The page goes on with `obj`: it becomes the row that was stored.
         obj.__dict__.update(issued.row.__dict__)

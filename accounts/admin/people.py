@@ -120,7 +120,7 @@ class TeamAdmin(Admin):
     list_display = ["name", "slug", "created_at"]
     search_fields = ["name"]
     ordering = ["name"]
-    fields = ["name"]
+    fields = ["name", "time_zone"]
     inlines = [MembershipInline]
 
     def get_actions(self, request: HttpRequest) -> Any:
@@ -134,10 +134,10 @@ class TeamAdmin(Admin):
 
     def save_model(self, request: HttpRequest, obj: Team, form: Any, change: bool) -> None:
         if not change:
-            created = services.do_create_team(obj.name, acting_user=acting_user(request))
+            created = services.do_create_team(obj.name, time_zone=obj.time_zone, acting_user=acting_user(request))
             obj.__dict__.update(created.__dict__)
-        elif "name" in form.changed_data:
-            services.do_rename_team(obj, obj.name, acting_user=acting_user(request))
+        elif changes := {name: form.cleaned_data[name] for name in form.changed_data if name in self.fields}:
+            services.do_change_team(obj, acting_user=acting_user(request), **changes)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.save(commit=False)

@@ -6,7 +6,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from accounts.models import User
+from accounts import keys
+from accounts.models import ApiKey, Team, User
+from accounts.terminal import printable
 
 
 class AccountCommand(BaseCommand):
@@ -19,11 +21,42 @@ class AccountCommand(BaseCommand):
                 "otherwise check DATABASE_URL and ATELIER_DATA_DIR."
             ) from error
 
-    def user_named(self, name: str) -> User:
+    def user_named(self, name: str, argument: str = "--user") -> User:
         try:
             return User.objects.get(username=name)
         except User.DoesNotExist:
-            raise CommandError(f"--user: there is no user {name!r}; create it with `atelier createuser`.") from None
+            raise CommandError(f"{argument}: there is no user {name!r}; create it with `atelier createuser`.") from None
+
+    def team_named(self, name: str | None) -> Team | None:
+        if name is None:
+            return None
+        try:
+            return Team.objects.get(name=name)
+        except Team.DoesNotExist:
+            raise CommandError(f"--team: there is no team {name!r}; `createuser --team` makes one.") from None
+
+    def key_named(self, text: str, argument: str = "--key") -> ApiKey:
+        """The unrevoked key that begins so, or is so. Never puts more of `text` into a message than its visible
+        prefix: it may be a whole key."""
+        name = printable(keys.visible_prefix(text))
+        if len(text) > keys.VISIBLE_LENGTH:
+            if not keys.is_well_formed(text):
+                raise CommandError(
+                    f"{argument}: what begins with {name} is longer than a prefix and not a whole key; mind a typo. "
+                    "Give the prefix as listkeys shows it, or the key exactly."
+                )
+            candidates = ApiKey.objects.filter(digest=keys.digest(text))
+        else:
+            candidates = ApiKey.objects.filter(prefix=text)
+        matches = list(candidates.unrevoked().select_related("user").order_by("pk"))
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            lines = "".join(f"\n  {key} of {key.user.username}, {printable(key.note) or '-'}" for key in matches)
+            raise CommandError(f"{argument}: {len(matches)} keys begin with {name}; give the whole key.{lines}")
+        if candidates.exists():
+            raise CommandError(f"{argument}: {name}… is revoked already.")
+        raise CommandError(f"{argument}: no key begins with {name}; see `atelier listkeys`.")
 
 
 def refusal(error: ValidationError, arguments: dict[str, str]) -> CommandError:

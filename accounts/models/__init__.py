@@ -1,9 +1,13 @@
 """The nouns. Who changes them goes through `accounts.services` and `accounts.ledger`, where the verbs are."""
 
-from accounts.models.api_key import ApiKey
+from accounts.models.api_key import ApiKey, Scope
 from accounts.models.audit_event import AuditEvent
 from accounts.models.people import Membership, Team, User
+from accounts.models.quota import Quota, QuotaBoost
 from accounts.models.stored_response import StoredResponse
 from accounts.models.usage_record import UsageRecord
 
-__all__ = ["ApiKey", "AuditEvent", "Membership", "StoredResponse", "Team", "UsageRecord", "User"]
+__all__ = [
+    "ApiKey", "AuditEvent", "Membership", "Quota", "QuotaBoost", "Scope",
+    "StoredResponse", "Team", "UsageRecord", "User",
+]  # fmt: skip

@@ -1,6 +1,8 @@
 """API keys as they are stored: a digest and the first characters, never the key."""
 
+from collections.abc import Iterable
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -27,6 +29,23 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return self.filter(user=user)
 
 
+class Scope(models.TextChoices):
+    """What a key may be used for."""
+
+    MODELS = "models", "see models and their state"
+    GENERATE = "generate", "have text generated"
+    EMBED = "embed", "have texts embedded and ranked"
+    USAGE = "usage", "see its usage and limits"
+
+
+def all_scopes() -> list[str]:
+    return list(Scope.values)
+
+
+MOST_LISTED = 64
+"""Models, or networks, that one key may name."""
+
+
 class ApiKey(models.Model):
     class State(models.TextChoices):
         LIVE = "live"
@@ -40,6 +59,12 @@ class ApiKey(models.Model):
     team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     """Which of the user's teams its usage counts for; None: the user alone."""
     note = models.CharField(max_length=200, blank=True)
+    scopes = models.JSONField(default=all_scopes)
+    """Of `Scope`."""
+    allowed_models = models.JSONField(default=list, blank=True)
+    """Names of the models that it may be used for; empty: all."""
+    allowed_networks = models.JSONField(default=list, blank=True)
+    """Where it may be used from, such as `10.0.0.0/8`; empty: anywhere."""
     prefix = models.CharField(max_length=20, editable=False)
     """How the key begins, to tell keys apart; too short to guess the rest from."""
     digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -65,6 +90,12 @@ class ApiKey(models.Model):
     def clean(self) -> None:
         if not self._state.adding:
             return
+        self.scopes = _texts("scopes", self.scopes)
+        if not self.scopes or not set(self.scopes) <= set(Scope.values):
+            raise ValidationError({"scopes": f"Choose from {', '.join(Scope.values)}; at least one."})
+        self.allowed_models = _texts("allowed_models", self.allowed_models)
+        networks = parsed_networks(_texts("allowed_networks", self.allowed_networks))
+        self.allowed_networks = [str(network) for network in networks]
         if self.expires_at and self.expires_at <= timezone.now():
             raise ValidationError({"expires_at": "The key would have expired already; choose a time to come."})
         user: User | None = getattr(self, "user", None)
@@ -97,10 +128,35 @@ class ApiKey(models.Model):
 
     def facts(self) -> dict[str, Any]:
         """What the audit log says of it. Up to two queries, unless user and team are loaded."""
+        limits = {name: getattr(self, name) for name in ("allowed_models", "allowed_networks") if getattr(self, name)}
+        if set(self.scopes) != set(Scope.values):
+            limits["scopes"] = self.scopes
         return {
+            **limits,
             "prefix": self.prefix,
             "user": self.user.username,
             "team": self.team.name if self.team else None,
             "note": self.note,
             "expires_at": self.expires_at,
         }
+
+
+def parsed_networks(texts: Iterable[str]) -> list[IPv4Network | IPv6Network]:
+    """Raises ValidationError for one that is none."""
+    found = []
+    for text in texts:
+        try:
+            found.append(ip_network(text, strict=False))
+        except ValueError:
+            message = f"“{text[:60]}” is no network, such as 10.0.0.0/8, 192.168.1.7 or fd00::/8."
+            raise ValidationError({"allowed_networks": message}) from None
+    return found
+
+
+def _texts(name: str, given: Any) -> list[str]:
+    """Each once, in their order."""
+    if not isinstance(given, list) or not all(isinstance(each, str) and 0 < len(each) <= 200 for each in given):
+        raise ValidationError({name: "Give a list of texts of up to 200 characters."})
+    if len(given) > MOST_LISTED:
+        raise ValidationError({name: f"At most {MOST_LISTED}."})
+    return list(dict.fromkeys(given))

@@ -1,6 +1,7 @@
 """Users, and the teams that they share the machine in."""
 
 from typing import Any
+from zoneinfo import available_timezones
 
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
@@ -20,6 +21,8 @@ class Team(models.Model):
     name = models.CharField(max_length=100, unique=True)
     slug = models.SlugField(max_length=100, unique=True, allow_unicode=True, editable=False)
     """Made from the name when the team is created; a rename leaves it, so that what refers to it holds."""
+    time_zone = models.CharField(max_length=64, blank=True)
+    """Whose days and weeks its quotas go by; empty: the platform's (ATELIER_TIME_ZONE)."""
     created_at = models.DateTimeField(auto_now_add=True)
     users = models.ManyToManyField(User, through="Membership", related_name="teams")
 
@@ -33,6 +36,8 @@ class Team(models.Model):
         self.slug = self.slug or slugify(self.name, allow_unicode=True)[:100]
         if not self.slug:
             raise ValidationError({"name": "A team's name needs at least one letter or digit."})
+        if self.time_zone and self.time_zone not in available_timezones():
+            raise ValidationError({"time_zone": f"“{self.time_zone}” is no time zone, such as Europe/Berlin."})
         # The slug is in no form, so nothing else would check it before the database does.
         if Team.objects.filter(slug=self.slug).exclude(pk=self.pk).exists():
             raise ValidationError({"name": f"“{self.name}” is too much like an existing team's name; choose another."})

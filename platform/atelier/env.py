@@ -1,6 +1,7 @@
 """Typed readers of environment variables; a value that can't be read names its variable."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -48,6 +49,13 @@ def integer(name: str, default: int, *, minimum: int = 0) -> int:
 def words(name: str) -> list[str]:
     """The comma-separated words of a variable, without empty ones."""
     return [word for word in (part.strip() for part in text(name).split(",")) if word]
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(word, strict=False) for word in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be networks, such as 10.0.0.0/8 or 127.0.0.1: {error}.") from None
 
 
 def folder(name: str, default: Path) -> Path:

@@ -27,6 +27,8 @@ CSRF_TRUSTED_ORIGINS = env.words("ATELIER_CSRF_TRUSTED_ORIGINS")
 if env.flag("ATELIER_BEHIND_TLS"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+# Whose X-Forwarded-For is believed, where keys are bound to networks.
+TRUSTED_PROXIES = env.networks("ATELIER_TRUSTED_PROXIES")
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
@@ -44,6 +46,9 @@ STRICT_MODEL_ID = env.flag("ATELIER_STRICT_MODEL_ID")
 STRICT_PARAMETERS = env.flag("ATELIER_STRICT_PARAMETERS")
 RESPONSES_TTL_DAYS = env.integer("ATELIER_RESPONSES_TTL_DAYS", 30, minimum=1)
 REDIS_URL = env.text("ATELIER_REDIS_URL")
+# The policy of every key that has no quota of its own for it.
+KEY_REQUESTS_PER_MINUTE = env.integer("ATELIER_KEY_REQUESTS_PER_MINUTE", 6_000, minimum=0)
+KEY_TOKENS_PER_MINUTE = env.integer("ATELIER_KEY_TOKENS_PER_MINUTE", 10_000_000, minimum=0)
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [

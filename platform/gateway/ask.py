@@ -39,7 +39,16 @@ class Asked(Protocol):
     @property
     def stream(self) -> bool: ...
 
+    @property
+    def choices(self) -> int:
+        """Answers that are wanted in all."""
+        ...
+
     def estimated_prompt_tokens(self) -> int: ...
+
+    def most_tokens(self) -> int:
+        """That all of its answers may have together, if the context allows it."""
+        ...
 
     def of(self, *, record_id: str, principal: Principal) -> protocol.Request: ...
 
@@ -61,7 +70,6 @@ class Ask:
 
     @property
     def choices(self) -> int:
-        """Answers that are wanted in all."""
         return self.prompt.n * max(1, len(self.prompt.prompts))
 
     def estimated_prompt_tokens(self) -> int:
@@ -69,6 +77,10 @@ class Ask:
         texts = [str(message.get("content") or "") for message in self.prompt.messages or []]
         prompts = sum(len(each) // 4 + 4 if isinstance(each, str) else len(each) for each in self.prompt.prompts)
         return prompts + sum(4 + len(text) // 4 for text in texts)
+
+    def most_tokens(self) -> int:
+        most = self.prompt.max_tokens
+        return (self.prompt.default_max_tokens if most is None else most) * self.choices
 
     def of(self, *, record_id: str, principal: Principal) -> protocol.Generate:
         """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names; weight

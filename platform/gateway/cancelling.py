@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from accounts import ledger
 from accounts.events import publish
+from accounts.models import Scope
 from gateway import errors, runtime
 from gateway.answers import encode
 from gateway.endpoint import KeyedEndpoint
@@ -28,6 +29,7 @@ class CancelledRequest(Struct):
 
 class RunningRequest(KeyedEndpoint):
     methods = ("DELETE",)
+    needs = Scope.GENERATE
 
     async def handle(self, body: bytes) -> None:
         id: str = self.scope["url_route"]["kwargs"]["id"]

@@ -6,7 +6,9 @@ from urllib.parse import parse_qs
 from django.conf import settings
 from msgspec import Struct
 
-from gateway import errors, runtime
+from accounts.authentication import Principal
+from gateway import runtime
+from gateway.access import model_for, models_of
 from gateway.answers import encode
 from gateway.catalogue import MODALITIES
 from gateway.endpoint import KeyedEndpoint
@@ -124,7 +126,7 @@ class CapabilitiesObject(Struct, kw_only=True):
 class Capabilities(KeyedEndpoint):
     async def handle(self, body: bytes) -> None:
         gateway = runtime.current()
-        model = await chosen_model(self.scope["query_string"], gateway)
+        model = await chosen_model(self.scope["query_string"], gateway, self.principal)
         ready: Ready | None = None
         stats: Stats | None = None
         if model is not None:
@@ -133,7 +135,7 @@ class Capabilities(KeyedEndpoint):
                 stats = gateway.engines.stats(model.endpoint)
             except EngineUnavailable:
                 ready = None
-        served = {each.kind or "text" for each in await gateway.registry.models()}
+        served = {each.kind or "text" for each in await models_of(gateway, self.principal)}
         await self.answer(encode(described(model, ready, stats, kinds=served, paths=served_paths())))
 
 
@@ -145,15 +147,12 @@ def served_paths() -> set[str]:
     return {str(route.pattern) for route in router.routes}
 
 
-async def chosen_model(query: bytes, gateway: "runtime.Runtime") -> ServedModel | None:
+async def chosen_model(query: bytes, gateway: "runtime.Runtime", principal: Principal) -> ServedModel | None:
     """The one that `?model=` names, else the default one; None where nothing is served. Raises ApiError."""
     name = parse_qs(query.decode("latin-1")).get("model", [""])[-1]
     if not name:
-        return await gateway.registry.default()
-    model = await gateway.registry.resolve(name)
-    if model is None:
-        raise errors.model_not_found(name)
-    return model
+        return next(iter(await models_of(gateway, principal)), None)
+    return await model_for(gateway, principal, name)
 
 
 def described(

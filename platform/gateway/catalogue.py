@@ -3,7 +3,8 @@
 from django.conf import settings
 from msgspec import Struct
 
-from gateway import errors, runtime
+from gateway import runtime
+from gateway.access import model_for, models_of
 from gateway.answers import encode
 from gateway.anthropic.models import VERSION, ModelInfo, ModelPage, introduced, page_of
 from gateway.endpoint import KeyedEndpoint
@@ -46,7 +47,7 @@ class CatalogueEndpoint(KeyedEndpoint):
 
 class Models(CatalogueEndpoint):
     async def handle(self, body: bytes) -> None:
-        served = list(await runtime.current().registry.models())
+        served = await models_of(runtime.current(), self.principal)
         listed: ModelList | ModelPage = (
             page_of(served) if self.is_for_anthropic else ModelList(data=[described(model) for model in served])
         )
@@ -56,9 +57,7 @@ class Models(CatalogueEndpoint):
 class ModelDetail(CatalogueEndpoint):
     async def handle(self, body: bytes) -> None:
         name: str = self.scope["url_route"]["kwargs"]["model"]
-        model = await runtime.current().registry.resolve(name)
-        if model is None:
-            raise errors.model_not_found(name)
+        model = await model_for(runtime.current(), self.principal, name)
         shown: ModelObject | ModelInfo = introduced(model) if self.is_for_anthropic else described(model)
         await self.answer(encode(shown))
 

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from gateway.errors import MOST_NAMED, ApiError
@@ -12,6 +13,19 @@ from gateway.errors import MOST_NAMED, ApiError
 SCOPE_KEY = "atelier.request"
 SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 UNSAFE_IN_HEADER = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    limit: int
+    remaining: int
+    ends: datetime | None
+    """When all of it is there again."""
+
+    def headers(self, name: str) -> list[tuple[str, str]]:
+        seconds = 0.0 if self.ends is None else max(0.0, (self.ends - datetime.now(UTC)).total_seconds())
+        values = {"limit": self.limit, "remaining": self.remaining, "reset": f"{seconds:.1f}s"}
+        return [(f"x-ratelimit-{what}-{name}", str(value)) for what, value in values.items()]
 
 
 @dataclass(slots=True)
@@ -31,6 +45,10 @@ class RequestContext:
     cached_tokens: int = 0
     ignored: list[str] = field(default_factory=list)
     """Parameters without effect here."""
+    rate_limits: dict[str, RateLimit] = field(default_factory=dict)
+    """Of "requests" and "tokens"; empty until somebody is known to ask."""
+    warnings: list[str] = field(default_factory=list)
+    """Limits that are nearly used up."""
     error_body: Callable[[ApiError], bytes] = lambda error: error.body()
     """How the endpoint's dialect words an error."""
     error_event: Callable[[ApiError], bytes] | None = None
@@ -72,8 +90,11 @@ class RequestContext:
             ("openai-processing-ms", f"{total:.0f}"),
             ("x-queue-ms", f"{self.queue_ms:.1f}"),
             ("x-overhead-ms", f"{max(0.0, total - engine):.1f}"),
+            *(pair for name, limit in self.rate_limits.items() for pair in limit.headers(name)),
             *self.more_headers,
         ]
+        if self.warnings:
+            pairs.append(("x-quota-warning", ", ".join(self.warnings)))
         if self.ignored:
             names = (UNSAFE_IN_HEADER.sub("_", name)[:64] for name in self.ignored[:MOST_NAMED])
             pairs.append(("x-ignored-parameters", ", ".join(names)))

@@ -60,7 +60,7 @@ class DiagnosticsReport(Struct, kw_only=True):
 class Diagnostics(KeyedEndpoint):
     async def handle(self, body: bytes) -> None:
         gateway = runtime.current()
-        model = await chosen_model(self.scope["query_string"], gateway)
+        model = await chosen_model(self.scope["query_string"], gateway, self.principal)
         await self.answer(encode(await report(gateway, model)))
 
 

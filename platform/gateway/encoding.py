@@ -8,6 +8,7 @@ from typing import Generic, TypeVar, cast
 from msgspec import Struct, structs
 
 from accounts.authentication import Principal
+from accounts.models import Scope
 from gateway import runtime
 from gateway.answers import Stamp
 from gateway.context import RequestContext, of
@@ -36,6 +37,10 @@ class Reading:
     """All but what only a running request has."""
     prompt_param: str
     stream: bool = False
+    choices: int = 0
+
+    def most_tokens(self) -> int:
+        return 0
 
     def estimated_prompt_tokens(self) -> int:
         """Before the engine has counted: four characters a token, and some for the model's marks."""
@@ -55,6 +60,7 @@ Wording = Callable[[Stamp, R, Usage], Awaitable[bytes]]
 
 class EncodingEndpoint(KeyedEndpoint, Generic[R]):
     methods = ("POST",)
+    needs = Scope.EMBED
 
     @abstractmethod
     def parse(self, body: bytes, context: RequestContext) -> tuple[Reading, Wording[R]]:

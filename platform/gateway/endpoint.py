@@ -10,12 +10,14 @@ from channels.generic.http import AsyncHttpConsumer
 from django.conf import settings
 
 from accounts.authentication import Principal
-from gateway import errors, runtime
+from accounts.models import Scope
+from gateway import access, errors, runtime
 from gateway.answers import Stamp, Wording
 from gateway.ask import Ask
 from gateway.assembled import Answers
 from gateway.context import RequestContext, of
 from gateway.generation import running
+from gateway.metering import show_standings
 from gateway.sse import EventStream
 from inference.engine.protocol import Delta
 
@@ -62,6 +64,8 @@ class KeyedEndpoint(Endpoint):
     """One that needs an API key."""
 
     principal: Principal
+    needs: ClassVar[str] = Scope.MODELS
+    """The scope that a key must have for it."""
 
     async def admit(self) -> None:
         await super().admit()
@@ -69,12 +73,15 @@ class KeyedEndpoint(Endpoint):
         if principal is None:
             raise errors.invalid_api_key()
         self.principal = principal
+        access.check(principal, self.needs, self.scope)
+        await show_standings(runtime.current().limiter, of(self.scope), principal)
 
 
 class GenerationEndpoint(KeyedEndpoint):
     """One that generates text: `parse` is all that a dialect adds."""
 
     methods = ("POST",)
+    needs = Scope.GENERATE
 
     @abstractmethod
     def parse(self, body: bytes, context: RequestContext) -> Parsed:

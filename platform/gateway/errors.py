@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from accounts.quotas.limiter import LimitReached
 from inference.engine import protocol
 
 LONGEST_QUOTE = 120
@@ -112,6 +113,18 @@ def invalid_api_key() -> ApiError:
     )
 
 
+def missing_scope(scope: str) -> ApiError:
+    return ApiError(
+        403,
+        f"This API key lacks the scope `{scope}`. Use another key, or have one issued with it.",
+        code="insufficient_permissions",
+    )
+
+
+def wrong_network() -> ApiError:
+    return ApiError(403, "This API key may not be used from your network.", code="insufficient_permissions")
+
+
 def model_not_found(model: str) -> ApiError:
     return ApiError(
         404,
@@ -149,6 +162,35 @@ def previous_response_not_found(id: str) -> ApiError:
         param="previous_response_id",
         code="previous_response_not_found",
     )
+
+
+def limit_reached(reached: LimitReached) -> ApiError:
+    """429. Of a minute, or of what runs at once, it is a rate, and clients come back by themselves; of longer windows a
+    quota, and trying again would be in vain."""
+    rule, left = reached.rule, max(0.0, reached.limit - reached.used)
+    state = f"{number(left)} of {number(reached.limit)} {rule.unit} for {rule.subject} are left"
+    more = "" if reached.period.end is None else f" There are more from {reached.period.end:%Y-%m-%d %H:%M:%S} UTC on."
+    kind = "tokens" if rule.metric == "tokens" else "requests"
+    if rule.metric == "concurrency":
+        message = (
+            f"Rate limit reached: {number(reached.used)} requests of {rule.subject} run already, and {rule.limit} may."
+        )
+        return ApiError(429, message, type=kind, code="rate_limit_exceeded", headers=_come_back(1.0))
+    if rule.window == "minute":
+        headers = _come_back(reached.seconds or 0.0)
+        message = f"Rate limit reached: {state}, too few for this request.{more}"
+        return ApiError(429, message, type=kind, code="rate_limit_exceeded", headers=headers)
+    return ApiError(
+        429,
+        f"Your quota is used up: {state}, too few for this request.{more} Whoever runs this server can raise it.",
+        type="insufficient_quota",
+        code="insufficient_quota",
+        headers={"x-should-retry": "false"},
+    )
+
+
+def number(value: float) -> str:
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 def unknown_path(path: str) -> ApiError:
@@ -199,6 +241,13 @@ def model_loading(model: str, seconds: float, *, failed: bool = False) -> ApiErr
         else f"The model {quote(model)} is still loading; try again shortly."
     )
     return _server_error(503, message, "model_loading", _come_back(seconds))
+
+
+def limits_unknown() -> ApiError:
+    return _server_error(
+        503, "This server can't look up your limits at the moment; try again shortly.", "server_is_overloaded",
+        _come_back(1.0),
+    )  # fmt: skip
 
 
 def draining() -> ApiError:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import IntegrityError
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
 from accounts import ledger
 from accounts.authentication import Principal
+from accounts.quotas.rules import Used
 from gateway import errors
+from gateway.access import model_for
 from gateway.answers import Stamp
 from gateway.ask import Ask, Asked
 from gateway.context import RequestContext
 from gateway.insist import insist
+from gateway.metering import Meter
 from gateway.request_diagnostics import RequestDiagnostics, diagnose
 from gateway.runtime import Runtime
 from inference.client import EngineDied, EngineUnavailable, Generation
@@ -29,6 +32,7 @@ from inference.engine.protocol import (
     Failed,
     Finished,
     FirstToken,
+    Generate,
     Ranked,
     Ready,
     Tally,
@@ -57,9 +61,7 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
     Raises ApiError for whatever its user has to be told. However it ends, its row in the ledger is settled, once:
     before the last step is handed on, or on leaving.
     """
-    model = await gateway.registry.resolve(ask.model)
-    if model is None:
-        raise errors.model_not_found(ask.model)
+    model = await model_for(gateway, principal, ask.model)
     run = Run(gateway, context, principal, ask, model)
     context.owner = principal.user_id
     limit, named = time_limit(model)
@@ -109,8 +111,11 @@ class Run:
         self._created = int(time.time())
         self._ready: Ready | None = None
         self._generation: Generation | None = None
-        self._opened = False
+        self._meter: Meter | None = None
         self._settled = False
+        self._open_answers = set(range(ask.choices))
+        self._cut = False
+        """A limit ends it before its time."""
         self._received = Tally()
         """What we saw ourselves, for when the engine can't tell any more."""
         self._tally: Tally | None = None
@@ -135,6 +140,9 @@ class Run:
         await insist(self._open())
         self._ready = await self._gateway.engines.wait_ready(self._model.endpoint, settings.ENGINE_WAIT_SECONDS)
         request = self._ask.of(record_id=self._context.record_id, principal=self._principal)
+        assert self._meter is not None
+        if isinstance(request, Generate) and self._ask.choices == 1 and (cap := self._meter.cap) is not None:
+            request = capped(request, cap)
         self._context.sent = time.perf_counter()
         self._generation = self._gateway.engines.generate(self._model.endpoint, request)
 
@@ -143,7 +151,7 @@ class Run:
 
     async def __anext__(self) -> Step:
         """Raises ApiError for a request that the engine failed, EngineDied, and StopAsyncIteration after the end."""
-        assert self._generation is not None
+        assert self._generation is not None and self._meter is not None
         events: list[Delta | Ended] = []
         for event in await anext(self._generation):
             match event:
@@ -151,11 +159,13 @@ class Run:
                     append(events, event)
                     self._received.completion_tokens += event.tokens
                 case Ended():
+                    self._open_answers.discard(event.choice)
                     events.append(event)
                 case Embedded() | Ranked():
                     self.result = event
                 case Accepted():
                     self._context.prompt_tokens = self._received.prompt_tokens = event.prompt_tokens
+                    await self._count_prompt(event.prompt_tokens)
                 case FirstToken():
                     self._ttft_ms = self._context.elapsed_ms()
                     self._context.queue_ms = self._received.queue_ms = event.queue_ms
@@ -164,8 +174,14 @@ class Run:
                 case Failed():
                     await self._failed(event)
                 case Finished():
+                    if self._cut and event.reason == "cancelled":
+                        event.reason = "length"
+                        events += [Ended(event.id, choice, "length") for choice in sorted(self._open_answers)]
                     await self._finished(event)
                     return Step(events, event)
+        if not self._cut and not await self._meter.allows(self._received.completion_tokens):
+            self._cut = True
+            self._generation.cancel()
         return Step(events, None)
 
     @property
@@ -174,27 +190,37 @@ class Run:
 
     async def settle(self) -> None:
         """Closes the row with what the request used; the engine stops working on it. Never raises, works once."""
-        if self._settled or not self._opened:
+        if self._settled or self._meter is None:
             return
         self._settled = True
         tally = self._tally or await self._stop() or self._received
+        # Nothing said how it ended: the gateway itself broke.
+        outcome = self.outcome or "cancelled"
+        used = Used(
+            prompt_tokens=tally.prompt_tokens,
+            cached_tokens=min(tally.cached_tokens, tally.prompt_tokens),
+            completion_tokens=tally.completion_tokens,
+            engine_seconds=tally.engine_seconds,
+            counts=outcome != "refused",
+        )
         try:
-            await self._gateway.database.run(
+            closed = await self._gateway.database.run(
                 ledger.settle,
                 self._context.record_id,
-                # Nothing said how it ended: the gateway itself broke.
-                outcome=self.outcome or "cancelled",
-                prompt_tokens=tally.prompt_tokens,
-                cached_tokens=min(tally.cached_tokens, tally.prompt_tokens),
-                completion_tokens=tally.completion_tokens,
+                outcome=outcome,
+                prompt_tokens=used.prompt_tokens,
+                cached_tokens=used.cached_tokens,
+                completion_tokens=used.completion_tokens,
                 queue_ms=tally.queue_ms,
                 ttft_ms=self._ttft_ms,
                 duration_ms=self._context.elapsed_ms(),
-                engine_seconds=tally.engine_seconds,
+                engine_seconds=used.engine_seconds,
             )
         except Exception as error:
-            # The row stays `running`, and the gateway's next life finds it.
+            # The row stays `running`, with what it holds of limits, and the gateway's next life finds it.
             logger.error("%s could not be settled: %s", self._context.record_id, type(error).__name__)
+            closed = False
+        await self._meter.close(used if closed else None)
 
     def _diagnose(self, end: Finished) -> RequestDiagnostics | UnsetType:
         if not isinstance(self._ask, Ask) or self._ask.diagnostics is None or self._ready is None:
@@ -203,6 +229,16 @@ class Run:
         return diagnose(self._ask.diagnostics, end, self._ready, stats)
 
     async def _open(self) -> None:
+        """Raises ApiError where a limit leaves too little to begin with."""
+        estimate = self._ask.estimated_prompt_tokens()
+        meter = await Meter.open(
+            self._gateway.limiter,
+            self._context,
+            self._principal,
+            self._model.name,
+            prompt=estimate,
+            most=self._ask.most_tokens(),
+        )
         try:
             await self._gateway.database.run(
                 ledger.open_record,
@@ -212,12 +248,26 @@ class Run:
                 endpoint=self._ask.endpoint,
                 stream=self._ask.stream,
                 gateway=self._gateway.name,
-                estimated_prompt_tokens=self._ask.estimated_prompt_tokens(),
+                estimated_prompt_tokens=estimate,
+                started_at=meter.started,
             )
         except IntegrityError:
+            await meter.release()
             # The key was deleted while we still remembered it.
             raise errors.invalid_api_key() from None
-        self._opened = True
+        except Exception:
+            await meter.release()
+            raise
+        self._meter = meter
+
+    async def _count_prompt(self, tokens: int) -> None:
+        """Before anything of it is computed. Raises ApiError."""
+        assert self._meter is not None
+        try:
+            await self._meter.count_prompt(tokens)
+        except errors.ApiError:
+            self.outcome = "refused"
+            raise
 
     async def _finished(self, event: Finished) -> None:
         self._tally = tally = event.tally
@@ -250,6 +300,13 @@ class Run:
         self._generation.cancel()
         end = await self._generation.drain(DRAIN_SECONDS)
         return None if end is None else end.tally
+
+
+def capped(request: Generate, cap: int) -> Generate:
+    """One that ends by itself after so many tokens."""
+    if request.max_tokens is None:
+        return structs.replace(request, default_max_tokens=min(cap, request.default_max_tokens))
+    return structs.replace(request, max_tokens=min(cap, request.max_tokens))
 
 
 def append(events: list[Delta | Ended], delta: Delta) -> None:

@@ -4,9 +4,11 @@ import logging
 from itertools import groupby
 
 from channels.db import database_sync_to_async
+from redis import RedisError
 
 from accounts import ledger
 from accounts.ledger import RunningRecord
+from accounts.quotas.rules import Scope, Used
 from gateway.runtime import Runtime
 from inference.client import EngineUnavailable
 from inference.engine.protocol import Tally
@@ -18,12 +20,15 @@ PATIENCE_SECONDS = 3.0
 
 
 async def settle_former_life(gateway: Runtime, left: list[RunningRecord]) -> None:
-    """Settles with what the engines remember; what none of them knows is marked interrupted."""
+    """Settles with what the engines remember; what none of them knows is marked interrupted. What they have reserved
+    of limits is given back."""
     for model, records in groupby(sorted(left, key=lambda record: record.model), key=lambda record: record.model):
-        ids = [record.request_id for record in records]
-        tallies = await remembered(gateway, model, ids)
-        await database_sync_to_async(close_rows)(ids, tallies)
-        logger.info("%d requests of a former life closed, %d of them with their tally.", len(ids), len(tallies))
+        rows = list(records)
+        tallies = await remembered(gateway, model, [record.request_id for record in rows])
+        closed = await database_sync_to_async(close_rows)(rows, tallies)
+        for record in closed:
+            await give_back(gateway, record, tallies.get(record.request_id, Tally()))
+        logger.info("%d requests of a former life closed, %d of them with their tally.", len(rows), len(tallies))
 
 
 async def remembered(gateway: Runtime, model: str, ids: list[str]) -> dict[str, Tally]:
@@ -36,20 +41,23 @@ async def remembered(gateway: Runtime, model: str, ids: list[str]) -> dict[str, 
         return {}
 
 
-def close_rows(ids: list[str], tallies: dict[str, Tally]) -> None:
-    for request_id in ids:
+def close_rows(records: list[RunningRecord], tallies: dict[str, Tally]) -> list[RunningRecord]:
+    """Those that were still open."""
+    closed = []
+    for record in records:
         try:
-            close_row(request_id, tallies.get(request_id))
+            if close_row(record.request_id, tallies.get(record.request_id)):
+                closed.append(record)
         except Exception as error:
             # One row that can't be closed must not keep the others open.
-            logger.error("%s could not be closed: %s", request_id, type(error).__name__)
+            logger.error("%s could not be closed: %s", record.request_id, type(error).__name__)
+    return closed
 
 
-def close_row(request_id: str, tally: Tally | None) -> None:
+def close_row(request_id: str, tally: Tally | None) -> bool:
     if tally is None:
-        ledger.interrupt(request_id)
-        return
-    ledger.settle(
+        return ledger.interrupt(request_id)
+    return ledger.settle(
         request_id,
         outcome="interrupted",
         prompt_tokens=tally.prompt_tokens,
@@ -60,3 +68,15 @@ def close_row(request_id: str, tally: Tally | None) -> None:
         duration_ms=tally.queue_ms + tally.prefill_ms + tally.decode_ms,
         engine_seconds=tally.engine_seconds,
     )
+
+
+async def give_back(gateway: Runtime, record: RunningRecord, tally: Tally) -> None:
+    if record.key_id is None or record.user_id is None:
+        return  # their quotas went with them
+    scope = Scope(record.key_id, record.user_id, record.team_id, record.model)
+    cached = min(tally.cached_tokens, tally.prompt_tokens)
+    used = Used(tally.prompt_tokens, cached, tally.completion_tokens, tally.engine_seconds)
+    try:
+        await gateway.limiter.settle(record.request_id, scope, record.started_at, used)
+    except RedisError as error:
+        logger.error("%s could not be taken from its counters: %s", record.request_id, type(error).__name__)

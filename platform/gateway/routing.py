@@ -16,6 +16,7 @@ from gateway.embeddings import Embeddings
 from gateway.endpoint import Endpoint
 from gateway.guard import Guard
 from gateway.health import Health, Ready
+from gateway.key import OwnKey
 from gateway.rerank import Rerank
 from gateway.responses.endpoint import CancelResponse, InputItems, Responses, StoredResponses
 
@@ -32,6 +33,7 @@ application = Guard(
             path("v1/chat/completions", ChatCompletions.as_asgi()),
             path("v1/completions", Completions.as_asgi()),
             path("v1/embeddings", Embeddings.as_asgi()),
+            path("v1/key", OwnKey.as_asgi()),
             path("v1/messages", Messages.as_asgi()),
             path("v1/messages/count_tokens", CountTokens.as_asgi()),
             path("v1/models", Models.as_asgi()),

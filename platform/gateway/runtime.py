@@ -12,8 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
+from django.conf import settings
+
 from accounts.authentication import KeyResolver
 from accounts.events import subscribe
+from accounts.quotas.counters import LocalCounters
+from accounts.quotas.limiter import Limiter
+from accounts.quotas.redis_counters import RedisCounters
+from accounts.quotas.rules import Rules
 from gateway.context import RequestContext
 from gateway.database import DatabaseThreads
 from inference.client import EngineClient
@@ -89,8 +95,11 @@ class Runtime:
         self.registry = Registry()
         self.engines = EngineClient(name)
         self.database = DatabaseThreads()
+        self.rules = Rules(self.database.run)
+        self._counters = RedisCounters(settings.REDIS_URL) if settings.REDIS_URL else LocalCounters()
+        self.limiter = Limiter(self.rules, self._counters, run=self.database.run)
         self.requests = Requests()
-        watches = (self.keys.watch, self.registry.watch, self.requests.watch)
+        watches = (self.keys.watch, self.registry.watch, self.requests.watch, self.rules.watch)
         self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in watches]
 
     async def close(self) -> None:
@@ -98,6 +107,7 @@ class Runtime:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         await self.engines.close()
+        await self._counters.close()
         await asyncio.to_thread(self.database.close)
         _runtimes.pop(asyncio.get_running_loop(), None)
 

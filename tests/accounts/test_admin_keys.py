@@ -14,7 +14,14 @@ RAW_KEY = re.compile(r"sk-atelier-\w{46}")
 
 
 def test_adding_a_key_shows_it_exactly_once(boss: Client, root: User, owner: User, team: Team):
-    data = {"user": owner.pk, "team": team.pk, "note": "laptop", "expires_at_0": "", "expires_at_1": ""}
+    data = {
+        "user": owner.pk,
+        "team": team.pk,
+        "note": "laptop",
+        "expires_at_0": "",
+        "expires_at_1": "",
+        "scopes": ["generate"],
+    }
     added = boss.post(page("apikey", "add"), data)
     assert added.status_code == 302
     assert "_messages" not in boss.session  # which is a table
@@ -33,12 +40,33 @@ def test_adding_a_key_shows_it_exactly_once(boss: Client, root: User, owner: Use
     assert raw not in database_dump()
 
 
+def test_adding_a_key_with_limits(boss: Client, owner: User):
+    data = {"user": owner.pk, "note": "", "expires_at_0": "", "expires_at_1": "", "scopes": ["generate", "models"],
+            "allowed_models": "qwen, llama\nqwen", "allowed_networks": "10.0.0.0/8 fd00::/8"}  # fmt: skip
+    assert boss.post(page("apikey", "add"), data).status_code == 302
+    row = ApiKey.objects.get()
+    assert (row.scopes, row.allowed_models) == (["generate", "models"], ["qwen", "llama"])
+    assert row.allowed_networks == ["10.0.0.0/8", "fd00::/8"]
+    shown = boss.get(page("apikey", "change", row.pk)).content.decode()
+    assert "10.0.0.0/8" in shown and "qwen" in shown
+    answer = boss.post(page("apikey", "add"), {**data, "allowed_networks": "home", "scopes": []})
+    assert {"allowed_networks", "scopes"} & set(answer.context["adminform"].form.errors)
+    assert ApiKey.objects.count() == 1
+
+
 def test_a_key_for_another_s_team_is_refused_on_the_form(boss: Client, team: Team, stranger: User):
-    data = {"user": stranger.pk, "team": team.pk, "note": "", "expires_at_0": "2020-01-01", "expires_at_1": "10:00"}
+    data = {
+        "user": stranger.pk,
+        "team": team.pk,
+        "note": "",
+        "expires_at_0": "2020-01-01",
+        "expires_at_1": "10:00",
+        "scopes": ["generate"],
+    }
     answer = boss.post(page("apikey", "add"), data)
     assert answer.status_code == 200
     assert "expires_at" in answer.context["adminform"].form.errors
-    answer = boss.post(page("apikey", "add"), {**data, "expires_at_0": "", "expires_at_1": ""})
+    answer = boss.post(page("apikey", "add"), {**data, "expires_at_0": "", "expires_at_1": "", "scopes": ["generate"]})
     assert "sten is not in team Vision" in str(answer.context["adminform"].form.errors)
     assert "user" in boss.post(page("apikey", "add"), {}).context["adminform"].form.errors
     assert not ApiKey.objects.exists()

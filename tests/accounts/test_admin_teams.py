@@ -34,7 +34,7 @@ def test_changing_a_team_and_its_members(boss: Client, team: Team, owner: User, 
     assert not ApiKey.objects.live().exists()
     newest = AuditEvent.objects.order_by("-pk")[:4]
     assert {event.action for event in newest} == {
-        "team.renamed",
+        "team.changed",
         "member.removed",
         "key.revoked",
         "member.role_changed",

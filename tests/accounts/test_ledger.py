@@ -99,10 +99,11 @@ def test_a_gateway_finds_what_its_former_life_left(principal: Principal):
         open_one(principal, request_id)
     open_one(principal, "req-4", gateway="gateway-2")
     ledger.settle("req-2", **FIGURES)
-    assert ledger.running_of("gateway-1") == [
-        ledger.RunningRecord("req-1", "atelier-tiny"),
-        ledger.RunningRecord("req-3", "atelier-tiny"),
-    ]
+    left = ledger.running_of("gateway-1")
+    assert [record.request_id for record in left] == ["req-1", "req-3"]
+    assert {(each.model, each.key_id, each.user_id, each.team_id) for each in left} == {
+        ("atelier-tiny", principal.key_id, principal.user_id, principal.team_id)
+    }
 
 
 def test_an_interrupted_row_keeps_what_is_known(principal: Principal):

@@ -96,7 +96,7 @@ def test_a_bad_or_taken_team_name_is_refused(team: Team, name: str):
 
 
 def test_renaming_a_team_keeps_its_slug(team: Team, last_audit: LastAudit):
-    services.do_rename_team(team, "Sight", acting_user=None)
+    services.do_change_team(team, name="Sight", acting_user=None)
     team.refresh_from_db()
     assert (team.name, team.slug) == ("Sight", "vision")
     assert (last_audit().before, last_audit().after) == ({"name": "Vision"}, {"name": "Sight"})

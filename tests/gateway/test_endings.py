@@ -7,6 +7,7 @@ import pytest
 from channels.db import database_sync_to_async
 from django.conf import settings
 
+from accounts import ledger
 from accounts.models import ApiKey, UsageRecord
 from gateway import recovery, runtime, sse
 from inference.engine.protocol import Accepted, Delta, Failed, FirstToken, Tally
@@ -258,7 +259,8 @@ async def test_a_former_lifes_rows_are_settled_or_marked(gateway: LocalGateway) 
             state="running", outcome="", ended_at=None, prompt_tokens=0, cached_tokens=0, completion_tokens=0
         )
         engine.remembered = {known: TALLY}
-        left = [recovery.RunningRecord(known, "scripted"), recovery.RunningRecord(unknown, "scripted")]
+        left = await database_sync_to_async(ledger.running_of)(runtime.current().name)
+        assert [record.request_id for record in left] == [known, unknown]
         await recovery.settle_former_life(runtime.current(), left)
     rows = {row["request_id"]: row for row in await gateway.ledger()}
     assert rows[known]["state"] == "settled" and rows[known]["completion_tokens"] == 3

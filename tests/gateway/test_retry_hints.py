@@ -9,7 +9,7 @@ from django.conf import settings
 from gateway import runtime
 from inference import client
 from inference.engine.protocol import Failed
-from inference.models import Deployment, Engine
+from inference.models import Engine
 from tests.gateway.local import LocalGateway, until
 from tests.gateway.scripts import CHAT, answers, body, never_hears, with_streams
 
@@ -72,10 +72,7 @@ async def test_a_model_that_could_not_be_loaded_is_not_said_to_be_loading(
 ) -> None:
     monkeypatch.setattr(settings, "ENGINE_WAIT_SECONDS", 0.1)
 
-    def fail() -> None:
-        Engine.objects.create(deployment=Deployment.objects.get(), endpoint=gateway.endpoint, state="failed")
-
-    await database_sync_to_async(fail)()
+    await database_sync_to_async(Engine.objects.update)(state=Engine.State.FAILED)
     for path, asked in ((CHAT, body()), ("/v1/messages/count_tokens", body())):
         answer = await gateway.ask(path, body=asked)
         assert answer.status == 503 and "could not be loaded" in answer.json["error"]["message"]

@@ -7,11 +7,14 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from accounts.management.base import AccountCommand, refusal
-from accounts.models import Team
+from accounts.models import Scope
 from accounts.services import do_issue_key
 from accounts.terminal import print_secret
 
 MAX_DAYS = 36_500
+ARGUMENTS = {
+    "user": "--user", "note": "--note", "team": "--team", "allowed_models": "--model", "allowed_networks": "--network",
+}  # fmt: skip
 
 
 class Command(AccountCommand):
@@ -22,6 +25,9 @@ class Command(AccountCommand):
         parser.add_argument("--note", metavar="TEXT", default="", help="what it is for")
         parser.add_argument("--expires", metavar="DAYS", type=int, help="days until it expires; never, if left out")
         parser.add_argument("--team", metavar="T", help="the team of the user's that its usage counts for")
+        parser.add_argument("--scope", action="append", choices=Scope.values, help="what it may do; all, if left out")
+        parser.add_argument("--model", action="append", metavar="NAME", help="the only one it may use; repeatable")
+        parser.add_argument("--network", action="append", metavar="CIDR", help="where it may be used from; repeatable")
         parser.add_argument("--quiet", action="store_true", help="print the key and nothing else")
 
     def handle(
@@ -32,6 +38,9 @@ class Command(AccountCommand):
         expires: int | None,
         team: str | None,
         quiet: bool,
+        scope: list[str] | None,
+        model: list[str] | None,
+        network: list[str] | None,
         **options: Any,
     ) -> None:
         owner = self.user_named(user)
@@ -39,20 +48,21 @@ class Command(AccountCommand):
             raise CommandError(f"--expires: give a number of days from 1 to {MAX_DAYS}, not {expires}.")
         expires_at = timezone.now() + timedelta(days=expires) if expires is not None else None
         try:
-            issued = do_issue_key(owner, note=note, team=self.team_named(team), expires_at=expires_at, acting_user=None)
+            issued = do_issue_key(
+                owner,
+                note=note,
+                team=self.team_named(team),
+                expires_at=expires_at,
+                scopes=scope or Scope.values,
+                allowed_models=model or [],
+                allowed_networks=network or [],
+                acting_user=None,
+            )
         except ValidationError as error:
-            raise refusal(error, {"user": "--user", "note": "--note", "team": "--team"}) from error
+            raise refusal(error, ARGUMENTS) from error
         if quiet:
             self.stdout.write(issued.raw)
             return
         until = f"until {expires_at:%Y-%m-%d %H:%M %Z}" if expires_at else "until it is revoked"
         self.stdout.write(f"Issued {issued.row.prefix}… to {owner.username}, good {until}.")
         print_secret(self.stdout, "Key (shown only now)", issued.raw)
-
-    def team_named(self, name: str | None) -> Team | None:
-        if name is None:
-            return None
-        try:
-            return Team.objects.get(name=name)
-        except Team.DoesNotExist:
-            raise CommandError(f"--team: there is no team {name!r}; `createuser --team` makes one.") from None

@@ -6,7 +6,9 @@ from django.conf import settings
 from msgspec import Struct
 
 from accounts.authentication import Principal
+from accounts.models import Scope
 from gateway import errors, runtime
+from gateway.access import model_for
 from gateway.answers import encode
 from gateway.anthropic.events import MessageAnswers
 from gateway.anthropic.request import (
@@ -44,6 +46,7 @@ class TokensCount(Struct):
 
 class CountTokens(KeyedEndpoint):
     methods = ("POST",)
+    needs = Scope.GENERATE
 
     async def handle(self, body: bytes) -> None:
         context = of(self.scope)
@@ -59,9 +62,7 @@ async def count(context: RequestContext, principal: Principal, ask: Ask) -> int:
     """The tokens of the prompt, as the engine would read it. Nothing is computed, and nothing charged. Raises
     ApiError."""
     gateway = runtime.current()
-    model = await gateway.registry.resolve(ask.model)
-    if model is None:
-        raise errors.model_not_found(ask.model)
+    model = await model_for(gateway, principal, ask.model)
     limit, named = time_limit(model)
     request = ask.of(record_id=context.record_id, principal=principal)
     try:

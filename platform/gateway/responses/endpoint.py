@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Struct
 
+from accounts.models import Scope
 from gateway import errors, runtime
 from gateway.answers import Wording, encode
 from gateway.context import RequestContext, of
@@ -73,6 +74,7 @@ class Responses(GenerationEndpoint):
 class StoredEndpoint(KeyedEndpoint):
     """One that is about a stored response."""
 
+    needs = Scope.GENERATE
     parameters: tuple[str, ...] = ()
     """Those of the query that it knows."""
 

@@ -11,7 +11,7 @@ from gateway import routing
 from gateway.endpoint import Endpoint, KeyedEndpoint
 from gateway.schema.components import Schema, components
 from gateway.schema.operations import OPERATIONS, Operation
-from gateway.schema.statuses import ALWAYS, HEADERS, NUMBERS, REFUSALS, expected
+from gateway.schema.statuses import ALWAYS, HEADERS, NUMBERS, RATES, REFUSALS, expected
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -100,12 +100,13 @@ def described(operation: Operation, path: str, references: dict[Any, Schema]) ->
 def answer(operation: Operation, status: int, references: dict[Any, Schema]) -> Schema:
     """What is answered when all went well."""
     content = {JSON: {"schema": references[_answered(operation)[status]]}}
+    keyed = issubclass(operation.consumer, KeyedEndpoint)
     if operation.events and status == 200:
         content[EVENTS] = {"schema": event(operation, references)}
     description = "The answer, whole or with `stream: true` as events." if operation.events else "The answer."
     return {
         "description": description if status == 200 else "Not now.",
-        "headers": _headers(*ALWAYS, "x-ignored-parameters"),
+        "headers": _headers(*ALWAYS, *(RATES if keyed else ()), "x-quota-warning", "x-ignored-parameters"),
         "content": content,
     }
 

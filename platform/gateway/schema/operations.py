@@ -19,6 +19,7 @@ from gateway.diagnostics import Diagnostics, DiagnosticsReport
 from gateway.embeddings import EmbeddingList, EmbeddingRequest, Embeddings
 from gateway.endpoint import Endpoint
 from gateway.health import Health, Life, Readiness, Ready
+from gateway.key import KeyObject, OwnKey
 from gateway.rerank import Ranking, Rerank, RerankRequest
 from gateway.responses import endpoint as responses
 from gateway.responses import events as response_events
@@ -175,7 +176,7 @@ OPERATIONS = (
         summary="Texts in, vectors out",
         takes=EmbeddingRequest,
         gives=EmbeddingList,
-        refuses=(404, 499, 504),
+        refuses=(404, 429, 499, 504),
         examples=examples.EMBEDDINGS,
     ),
     Operation(
@@ -234,7 +235,7 @@ OPERATIONS = (
         summary="A query and documents in, how relevant each is out",
         takes=RerankRequest,
         gives=Ranking,
-        refuses=(404, 499, 504),
+        refuses=(404, 429, 499, 504),
         examples=examples.RERANK,
     ),
     Operation(
@@ -253,6 +254,16 @@ OPERATIONS = (
         tag="Atelier",
         summary="What the server and a model can do",
         gives=CapabilitiesObject,
+        refuses=(404,),
+        query=(MODEL,),
+    ),
+    Operation(
+        consumer=OwnKey,
+        method="GET",
+        name="getKey",
+        tag="Atelier",
+        summary="What the key that asks may do, has used, and has left",
+        gives=KeyObject,
         refuses=(404,),
         query=(MODEL,),
     ),

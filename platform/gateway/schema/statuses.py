@@ -31,6 +31,9 @@ REFUSALS = {
         "No API key, or one that is mistyped, unknown, revoked, expired or of an inactive user.",
         "www-authenticate",
     ),
+    403: _refusal(
+        HTTPStatus.FORBIDDEN, "`insufficient_permissions`: the key lacks a scope, or may not be used from this network."
+    ),
     404: _refusal(
         HTTPStatus.NOT_FOUND,
         "There is no such model, response or request, or it is not yours to see. `code` says which: "
@@ -38,6 +41,15 @@ REFUSALS = {
     ),
     405: _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Another method is meant: `allow` names it.", "allow"),
     413: Refusal("RequestTooLarge", "The body is over the limit of this server (ATELIER_MAX_BODY_MB)."),
+    429: _refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "A limit is reached. `code` is `rate_limit_exceeded` for limits of a minute and of requests at once (`type` "
+        "says whether of `requests` or `tokens`): come back after `retry-after`. It is `insufficient_quota` for those "
+        "of longer windows; then trying again is in vain, and `x-should-retry` says so.",
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+    ),
     499: Refusal(
         "RequestCancelled", "The request was cancelled by its owner (`DELETE /v1/requests/{id}`).", ("x-should-retry",)
     ),
@@ -64,8 +76,8 @@ EVERYWHERE = (400, 413, 500)
 
 def expected(consumer: type[Endpoint]) -> tuple[int, ...]:
     """The statuses that a consumer may refuse with, because of what it is."""
-    keyed = (401, 503) if issubclass(consumer, KeyedEndpoint) else ()
-    generating = (404, 499, 504) if issubclass(consumer, GenerationEndpoint) else ()
+    keyed = (401, 403, 503) if issubclass(consumer, KeyedEndpoint) else ()
+    generating = (404, 429, 499, 504) if issubclass(consumer, GenerationEndpoint) else ()
     return (*EVERYWHERE, *keyed, *generating)
 
 
@@ -76,12 +88,22 @@ HEADERS = {
     "x-overhead-ms": "Of that, everything but the engine.",
     "x-ignored-parameters": "Fields of the request without effect here, if any.",
     "request-id": "The same as `x-request-id`, where Anthropic's SDKs look for it.",
+    "x-quota-warning": "Limits that are nearly used up, if any, as `tokens/day 85%`.",
     "www-authenticate": "`Bearer`.",
     "allow": "The methods of this path.",
     "retry-after": "Seconds after which to try again.",
     "retry-after-ms": "The same in milliseconds.",
     "x-should-retry": "`false`: the same again would end the same way.",
 }
+RATE = {"limit": "All", "remaining": "What is left of the", "reset": "Until all are back, as `1.2s`:"}
+HEADERS |= {
+    f"x-ratelimit-{what}-{of}": f"{words} {of}, of the tightest limit of a minute that holds for the key."
+    for what, words in RATE.items()
+    for of in ("requests", "tokens")
+}
 ALWAYS = ("x-request-id", "openai-processing-ms", "x-queue-ms", "x-overhead-ms")
 """The headers of every response, errors included."""
 NUMBERS = {"openai-processing-ms", "x-queue-ms", "x-overhead-ms", "retry-after", "retry-after-ms"}
+RATES = tuple(name for name in HEADERS if name.startswith("x-ratelimit-"))
+"""The headers of every response to a key."""
+NUMBERS |= {name for name in RATES if "reset" not in name}

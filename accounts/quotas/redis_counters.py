@@ -1,0 +1,162 @@
+"""The same counters in Redis, for several gateways: each operation is one script, which Redis runs undisturbed.
+
+A counter is a hash: `=` what was settled, `+` what is held in all, `r:<request>` what each request holds, `v` how often
+something was settled while the rest of it was unknown. Requests at once are a sorted set of their ids by the time at
+which the place is free again.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import redis.asyncio
+
+from accounts.quotas.counters import LEASE_SECONDS, UNIT, Demand, Granted, Short, Unknown, Verdict
+
+PREFIX = "atelier:quota:"
+VERSION_SECONDS = 3600
+"""How long a counter that is unknown is remembered to have been settled."""
+
+# Numbers in Lua are doubles, which hold whole numbers to 2^53: limits are kept below.
+TAKE = """
+local request, now, ends, least, tokens = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local used, unknown = {}, {'unknown'}
+local function demand(i)
+  local at = 6 + (i - 1) * 5
+  return ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+end
+for i, key in ipairs(KEYS) do
+  if demand(i) == 'lease' then
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    used[i] = redis.call('ZCARD', key) * UNIT
+    if redis.call('ZSCORE', key, request) then used[i] = used[i] - UNIT end
+  else
+    local found = redis.call('HMGET', key, '=', '+', 'v')
+    if found[1] then
+      used[i] = tonumber(found[1]) + tonumber(found[2] or 0)
+    else
+      unknown[#unknown + 1] = i
+      unknown[#unknown + 1] = tonumber(found[3] or 0)
+    end
+  end
+end
+if #unknown > 1 then return unknown end
+for i = 1, #KEYS do
+  local kind, base, unit, limit = demand(i)
+  if limit >= 0 then
+    local room = limit - used[i] - base
+    if room < unit * least then return {'short', i, used[i]} end
+    if unit > 0 then tokens = math.min(tokens, math.floor(room / unit)) end
+  end
+end
+for i, key in ipairs(KEYS) do
+  local kind, base, unit, limit, till = demand(i)
+  if kind == 'lease' then
+    redis.call('ZADD', key, ends, request)
+    redis.call('PEXPIREAT', key, math.floor(tonumber(ends) * 1000))
+    used[i] = used[i] + UNIT
+  else
+    local amount = base + unit * tokens
+    if amount ~= 0 then
+      redis.call('HINCRBY', key, 'r:' .. request, string.format('%.0f', amount))
+      redis.call('HINCRBY', key, '+', string.format('%.0f', amount))
+    end
+    redis.call('PEXPIREAT', key, string.format('%.0f', till * 1000))
+    used[i] = used[i] + amount
+  end
+end
+local answer = {'granted', tokens}
+for i = 1, #KEYS do answer[i + 2] = used[i] end
+return answer
+""".replace("UNIT", str(UNIT))
+
+SEED = """
+local version = tonumber(redis.call('HGET', KEYS[1], 'v') or 0)
+if redis.call('HEXISTS', KEYS[1], '=') == 0 and version == tonumber(ARGV[3]) then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], '=', ARGV[1])
+  redis.call('PEXPIREAT', KEYS[1], ARGV[2])
+end
+"""
+
+SETTLE = """
+for i, key in ipairs(KEYS) do
+  if redis.call('TYPE', key).ok == 'zset' then
+    redis.call('ZREM', key, ARGV[1])
+  elseif redis.call('HEXISTS', key, '=') == 1 then
+    local held = redis.call('HGET', key, 'r:' .. ARGV[1])
+    if held then
+      redis.call('HDEL', key, 'r:' .. ARGV[1])
+      redis.call('HINCRBY', key, '+', string.format('%.0f', -tonumber(held)))
+    end
+    redis.call('HINCRBY', key, '=', ARGV[i + 2])
+  else
+    redis.call('HINCRBY', key, 'v', 1)
+    redis.call('EXPIRE', key, ARGV[2])
+  end
+end
+"""
+
+USED = """
+local answer = {}
+for i, key in ipairs(KEYS) do
+  if redis.call('TYPE', key).ok == 'zset' then
+    answer[i] = redis.call('ZCOUNT', key, '(' .. ARGV[1], '+inf') * UNIT
+  else
+    local found = redis.call('HMGET', key, '=', '+')
+    answer[i] = found[1] and tonumber(found[1]) + tonumber(found[2] or 0)
+  end
+end
+return answer
+""".replace("UNIT", str(UNIT))
+
+
+class RedisCounters:
+    """Raises redis.RedisError where Redis does not answer. To be closed."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+        self._clock = clock
+        self._take = self._redis.register_script(TAKE)
+        self._seed = self._redis.register_script(SEED)
+        self._settle = self._redis.register_script(SETTLE)
+        self._used = self._redis.register_script(USED)
+
+    async def take(self, request: str, demands: Sequence[Demand], *, least: int, wanted: int) -> Verdict:
+        now = self._clock()
+        arguments: list[str | int | float] = [request, now, now + LEASE_SECONDS, least, wanted]
+        for each in demands:
+            limit = -1 if each.limit is None else each.limit
+            arguments += ["lease" if each.lease else "counter", each.base, each.unit, limit, each.until]
+        answer: list[Any] = await self._take(keys=[PREFIX + each.counter for each in demands], args=arguments)
+        match answer[0]:
+            case b"granted":
+                return Granted(answer[1], answer[2:])
+            case b"short":
+                return Short(answer[1] - 1, answer[2])
+        return Unknown({at - 1: version for at, version in zip(answer[1::2], answer[2::2], strict=True)})
+
+    async def seed(self, counter: str, settled: int, until: float, version: int) -> None:
+        await self._seed(keys=[PREFIX + counter], args=[settled, int(until * 1000), version])
+
+    async def settle(self, request: str, charges: Mapping[str, int]) -> None:
+        if charges:
+            keys = [PREFIX + name for name in charges]
+            await self._settle(keys=keys, args=[request, VERSION_SECONDS, *charges.values()])
+
+    async def used(self, counters: Sequence[str]) -> list[int | None]:
+        found: list[int | None] = await self._used(keys=[PREFIX + name for name in counters], args=[self._clock()])
+        return found
+
+    async def renew(self, request: str, leases: Sequence[str]) -> None:
+        until = self._clock() + LEASE_SECONDS
+        for name in leases:
+            await self._redis.zadd(PREFIX + name, {request: until}, xx=True)
+            await self._redis.pexpireat(PREFIX + name, int(until * 1000))
+
+    async def forget(self, counters: Sequence[str]) -> None:
+        if counters:
+            await self._redis.delete(*(PREFIX + name for name in counters))
+
+    async def close(self) -> None:
+        await self._redis.aclose()
