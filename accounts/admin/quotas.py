@@ -42,7 +42,7 @@ class BoostInline(TabularInline):  # type: ignore[misc]  # unfold has no types
 
 @admin.register(Quota)
 class QuotaAdmin(Admin):
-    list_display = ["subject_label", "limit_label", "used_bar", "is_soft", "is_active"]
+    list_display = ["subject_label", "limit_label", "used_bar", "effect", "is_active"]
     list_display_links = ["subject_label", "limit_label"]
     list_select_related = ["team", "user", "key"]
     list_filter = ["metric", "window", "is_active", "is_soft", "team"]
@@ -69,6 +69,10 @@ class QuotaAdmin(Admin):
     @admin.display(description="limit", ordering="limit")
     def limit_label(self, quota: Quota) -> str:
         return f"{rule_of(quota).limit_at(timezone.now()):,} {quota.unit}"
+
+    @admin.display(description="beyond it")
+    def effect(self, quota: Quota) -> str:
+        return "a warning" if quota.is_soft else "nothing"
 
     @admin.display(description="used")
     def used_bar(self, quota: Quota) -> SafeString:
