@@ -2,15 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
-from accounts.models import UsageRecord
+from accounts.authentication import Principal
+from accounts.models import Membership, UsageRecord, User
 
-GROUPS = {"user": "username", "team": "team__name", "key": "key_prefix", "model": "model", "endpoint": "endpoint"}
+GROUPS = {"user": "username", "team": "team__slug", "key": "key_prefix", "model": "model", "endpoint": "endpoint"}
 """What usage can be added up by, and the ledger's name for it."""
+
+
+SUMS: dict[str, Any] = {
+    "sum_requests": Count("pk", filter=~Q(outcome=UsageRecord.Outcome.REFUSED)),
+    "sum_prompt_tokens": Sum("prompt_tokens"),
+    "sum_cached_tokens": Sum("cached_tokens"),
+    "sum_completion_tokens": Sum("completion_tokens"),
+    "sum_engine_seconds": Sum("engine_seconds"),
+}
+"""By names that the ledger has no column of."""
+TRUNCATIONS: dict[timedelta, Any] = {
+    timedelta(minutes=1): TruncMinute,
+    timedelta(hours=1): TruncHour,
+    timedelta(days=1): TruncDay,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +49,49 @@ class Sums:
 def used(*, start: datetime | None, end: datetime | None, by: Sequence[str] = (), where: Q | None = None) -> list[Sums]:
     """Of requests that began in [start, end) and have ended, most tokens first. One query. Raises KeyError for a group
     that there is not."""
+    rows = _ended(start, end, where)
     names = [GROUPS[name] for name in by]
-    rows: QuerySet[UsageRecord, Any] = UsageRecord.objects.exclude(state=UsageRecord.State.RUNNING).order_by()
+    found = list(rows.values(*names).annotate(**SUMS)) if names else [rows.aggregate(**SUMS)]
+    return sorted((_sums(row, by) for row in found), key=_most_first)
+
+
+def used_by_time(
+    *, start: datetime, end: datetime, width: timedelta, by: Sequence[str] = (), where: Q | None = None
+) -> list[tuple[datetime, Sums]]:
+    """The same for each day, hour or minute (in UTC) in which there was something, by its beginning. One query. Raises
+    KeyError for another width."""
+    begins = TRUNCATIONS[width]("started_at", tzinfo=UTC)
+    names = [GROUPS[name] for name in by]
+    rows = _ended(start, end, where).annotate(begins=begins).values("begins", *names).annotate(**SUMS)
+    return sorted(((row["begins"], _sums(row, by)) for row in rows), key=lambda each: (each[0], _most_first(each[1])))
+
+
+def visible_to(principal: Principal) -> Q:
+    """The rows that a key may see: an administrator's all; those of its team, if its user runs that; else its user's
+    own. Up to two queries."""
+    if User.objects.filter(pk=principal.user_id, is_superuser=True).exists():
+        return Q()
+    own = Q(user_id=principal.user_id)
+    runs = Membership.objects.filter(
+        user_id=principal.user_id,
+        team_id=principal.team_id,
+        role__in=[Membership.Role.OWNER, Membership.Role.ADMIN],
+    )
+    return own | Q(team_id=principal.team_id) if principal.team_id is not None and runs.exists() else own
+
+
+def _ended(start: datetime | None, end: datetime | None, where: Q | None) -> QuerySet[UsageRecord]:
+    rows = UsageRecord.objects.exclude(state=UsageRecord.State.RUNNING).order_by()
     if start is not None:
         rows = rows.filter(started_at__gte=start)
     if end is not None:
         rows = rows.filter(started_at__lt=end)
-    if where is not None:
-        rows = rows.filter(where)
-    sums = {
-        "requests": Count("pk", filter=~Q(outcome=UsageRecord.Outcome.REFUSED)),
-        **{name: Sum(name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "engine_seconds")},
-    }
-    found = list(rows.values(*names).annotate(**_apart(sums))) if names else [rows.aggregate(**_apart(sums))]
-    added = [
-        Sums(
-            of={name: row[GROUPS[name]] for name in by},
-            **{name: row[f"sum_{name}"] or 0 for name in sums},
-        )
-        for row in found
-    ]
-    return sorted(added, key=lambda each: (-each.total_tokens, -each.requests, str(each.of)))
+    return rows if where is None else rows.filter(where)
 
 
-def _apart(sums: dict[str, Any]) -> dict[str, Any]:
-    """By names that the ledger has no column of."""
-    return {f"sum_{name}": each for name, each in sums.items()}
+def _sums(row: dict[str, Any], by: Sequence[str]) -> Sums:
+    return Sums({name: row[GROUPS[name]] for name in by}, **{name[4:]: row[name] or 0 for name in SUMS})
+
+
+def _most_first(sums: Sums) -> tuple[int, int, str]:
+    return (-sums.total_tokens, -sums.requests, str(sums.of))

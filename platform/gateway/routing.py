@@ -17,6 +17,7 @@ from gateway.endpoint import Endpoint
 from gateway.guard import Guard
 from gateway.health import Health, Ready
 from gateway.key import OwnKey
+from gateway.organization import CompletionsUsage
 from gateway.rerank import Rerank
 from gateway.responses.endpoint import CancelResponse, InputItems, Responses, StoredResponses
 
@@ -39,6 +40,7 @@ application = Guard(
             path("v1/models", Models.as_asgi()),
             # The server has decoded the path: ids with slashes come both as they are and percent-encoded.
             re_path(r"^v1/models/(?P<model>(?s:.+))\Z", ModelDetail.as_asgi()),
+            path("v1/organization/usage/completions", CompletionsUsage.as_asgi()),
             re_path(r"^v1/requests/(?P<id>[^/]+)\Z", RunningRequest.as_asgi()),
             path("v1/rerank", Rerank.as_asgi()),
             path("v1/responses", Responses.as_asgi()),

@@ -41,7 +41,7 @@ def test_sums(records: None, principal: Principal):
     ]  # fmt: skip
     before = used(start=None, end=now - timedelta(days=2), by=["user", "team", "key", "endpoint"])
     assert [row.of for row in before] == [
-        {"user": "olga", "team": "Vision", "key": principal.key_prefix, "endpoint": "chat.completions"}
+        {"user": "olga", "team": "vision", "key": principal.key_prefix, "endpoint": "chat.completions"}
     ]
     assert used(start=now, end=now, by=["user"]) == []
 
@@ -50,7 +50,7 @@ def test_the_command(records: None, owner: User):
     rows = json.loads(run("usage", "--json"))
     assert [(row["user"], row["requests"], row["prompt_tokens"]) for row in rows] == [("olga", 2, 159)]
     shown = run("usage", "--by", "model, team", "--days", "0")
-    assert "7,109" in shown and "Vision" in shown and "large" in shown
+    assert "7,109" in shown and "vision" in shown and "large" in shown
     assert json.loads(run("usage", "--json", "--model", "large"))[0]["completion_tokens"] == 5
     assert json.loads(run("usage", "--json", "--team", "Vision", "--user", "olga"))[0]["requests"] == 2
     assert json.loads(run("usage", "--json", "--user", "sten")) == []

@@ -30,6 +30,7 @@ PATHS = [
     ("GET", "/v1/capabilities", Scope.MODELS),
     ("GET", "/health/diagnostics", Scope.MODELS),
     ("GET", "/v1/key", Scope.USAGE),
+    ("GET", "/v1/organization/usage/completions", Scope.USAGE),
 ]
 
 

@@ -72,7 +72,13 @@ def described(operation: Operation, path: str, references: dict[Any, Schema]) ->
         if f"{{{name}}}" in path
     ]
     asked = [
-        {"name": query.name, "in": "query", "schema": query.schema, "description": query.description}
+        {
+            "name": query.name,
+            "in": "query",
+            "schema": query.schema,
+            "description": query.description,
+            "required": query.required,
+        }
         for query in operation.query
     ]
     keyed = issubclass(operation.consumer, KeyedEndpoint)

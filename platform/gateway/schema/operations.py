@@ -20,6 +20,7 @@ from gateway.embeddings import EmbeddingList, EmbeddingRequest, Embeddings
 from gateway.endpoint import Endpoint
 from gateway.health import Health, Life, Readiness, Ready
 from gateway.key import KeyObject, OwnKey
+from gateway.organization import GROUPS, WIDTHS, CompletionsUsage, UsagePage
 from gateway.rerank import Ranking, Rerank, RerankRequest
 from gateway.responses import endpoint as responses
 from gateway.responses import events as response_events
@@ -36,6 +37,7 @@ class Query:
     name: str
     schema: Json
     description: str
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,20 @@ INCLUDE = Query(
     "Nothing more is answered for it: what was asked for when the response was made is there.",
 )
 MODEL = Query("model", {"type": "string"}, "Another one than the default model.")
+
+TEXTS = {"type": "array", "items": {"type": "string"}}
+USAGE = (
+    Query("start_time", {"type": "integer", "minimum": 0}, "Unix seconds; required.", required=True),
+    Query("end_time", {"type": "integer", "minimum": 0}, "Unix seconds, exclusive; now, if left out."),
+    Query("bucket_width", {"enum": list(WIDTHS)}, "A minute, an hour or a day, in UTC; a day, if left out."),
+    Query("group_by", {"type": "array", "items": {"enum": list(GROUPS)}}, "What each bucket is taken apart by."),
+    Query("project_ids", TEXTS, "Only of these teams, by their short names."),
+    Query("user_ids", TEXTS, "Only of these users, by their names."),
+    Query("api_key_ids", TEXTS, "Only of these keys, by how they begin."),
+    Query("models", TEXTS, "Only of these models."),
+    Query("limit", {"type": "integer", "minimum": 1, "maximum": 1440}, "Buckets in a page."),
+    Query("page", {"type": "string"}, "The `next_page` of the page before."),
+)
 
 OPERATIONS = (
     Operation(
@@ -256,6 +272,15 @@ OPERATIONS = (
         gives=CapabilitiesObject,
         refuses=(404,),
         query=(MODEL,),
+    ),
+    Operation(
+        consumer=CompletionsUsage,
+        method="GET",
+        name="getCompletionsUsage",
+        tag="OpenAI",
+        summary="What was used, in buckets of time",
+        gives=UsagePage,
+        query=USAGE,
     ),
     Operation(
         consumer=OwnKey,
