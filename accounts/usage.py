@@ -72,12 +72,14 @@ def visible_to(principal: Principal) -> Q:
     if User.objects.filter(pk=principal.user_id, is_superuser=True).exists():
         return Q()
     own = Q(user_id=principal.user_id)
+    if principal.team_id is None:
+        return own
     runs = Membership.objects.filter(
         user_id=principal.user_id,
         team_id=principal.team_id,
         role__in=[Membership.Role.OWNER, Membership.Role.ADMIN],
     )
-    return own | Q(team_id=principal.team_id) if principal.team_id is not None and runs.exists() else own
+    return own | Q(team_id=principal.team_id) if runs.exists() else own
 
 
 def _ended(start: datetime | None, end: datetime | None, where: Q | None) -> QuerySet[UsageRecord]:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from channels.db import database_sync_to_async
 from django.db.models import Q
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from accounts.authentication import Principal
 from accounts.models import Scope
@@ -154,16 +154,14 @@ def page_of(query: Query, rows: Sequence[tuple[int, Sums]]) -> UsagePage:
     starts = range(query.first, query.end if query.end > query.start else query.first, query.width)[: query.buckets]
     results: dict[int, list[UsageResult]] = {start: [] for start in starts}
     for begins, sums in rows:
-        named = {name: sums.of[GROUPS[name]] for name in query.by}
-        results[begins].append(
-            UsageResult(
-                input_tokens=sums.prompt_tokens,
-                input_cached_tokens=sums.cached_tokens,
-                output_tokens=sums.completion_tokens,
-                num_model_requests=sums.requests,
-                **named,
-            )
+        result = UsageResult(
+            input_tokens=sums.prompt_tokens,
+            input_cached_tokens=sums.cached_tokens,
+            output_tokens=sums.completion_tokens,
+            num_model_requests=sums.requests,
         )
+        named = {name: sums.of[GROUPS[name]] for name in query.by}
+        results[begins].append(structs.replace(result, **named))
     data = [UsageBucket(start_time=start, end_time=start + query.width, results=results[start]) for start in starts]
     following = query.first + query.buckets * query.width
     more = following < query.end

@@ -121,7 +121,7 @@ def test_gates_5_a_thousand_requests_leave_nothing(request, caplog, kind):
     in use after the last one is what it was after the first two hundred, within 3 %."""
     rng = random.Random(5)
     # pytest keeps what is logged, exceptions keep their frames, and those the arrays of the step.
-    caplog.set_level(logging.CRITICAL, logger="inference.engine.core")
+    caplog.set_level(logging.CRITICAL, logger="inference.engine")
     with MATRIX.cell(request, kind, "5 leaks"), small(kind, max_cache_blocks=64) as engine:
         baseline = 0
         for number in range(1000 if kind is KINDS[0] else 300):
