@@ -232,6 +232,19 @@ def parts(exchange: Any, stream: bool) -> list[Any]:
 
 
 @with_streams
+async def test_a_response_tells_with_its_end(gateway: LocalGateway, stream: bool) -> None:
+    asked = {"model": "scripted", "input": "hi", "stream": stream, "store": False}
+    async with gateway.engine(tells, stats=stats()):
+        plain = await gateway.ask("/v1/responses", body=json.dumps(asked).encode())
+        told = await gateway.ask("/v1/responses", body=json.dumps({**asked, "include_diagnostics": True}).encode())
+    assert plain.status == told.status == 200 and b"diagnostics" not in plain.body
+    assert told.body.count(b'"diagnostics"') == 1
+    whole = json.loads(told.body.split(b"data: ")[-1]) if stream else told.json
+    found = (whole["response"] if stream else whole)["diagnostics"]
+    assert (found["level"], found["prompt_tokens"], found["completion_tokens"]) == ("basic", 7, 3)
+
+
+@with_streams
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
 async def test_answers_tell_only_when_asked(gateway: LocalGateway, path: str, stream: bool) -> None:
     asked = {"model": "scripted", "stream": stream, **({"prompt": "hi"} if path != CHAT else json.loads(body()))}

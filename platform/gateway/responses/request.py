@@ -105,8 +105,6 @@ class CreateRequest(GenerationFields, kw_only=True):
 
 
 UNSUPPORTED: Neutral = {
-    "include_diagnostics": (False,),
-    "diagnostics_level": (),
     "background": (False,),
     "truncation": ("disabled",),
     "max_tool_calls": (),
@@ -181,6 +179,7 @@ def ask_of(request: CreateRequest, items: Sequence[Item], *, before: int) -> Ask
         ),
         prompt_param="input",
         stream=bool(request.stream),
+        diagnostics=request.diagnostics(),
     )
 
 

@@ -1,8 +1,9 @@
 """The `response` object, as it is answered, streamed and stored."""
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.answers import Ending, Stamp
+from gateway.request_diagnostics import RequestDiagnostics
 from gateway.responses.items import Item
 from gateway.responses.request import CreateRequest, FunctionTool, NamedTool, ReasoningConfig, TextConfig
 from inference.engine.protocol import Tally
@@ -70,6 +71,8 @@ class Response(Ending, kw_only=True):
     truncation: str = "disabled"
     usage: Usage | None = None
     user: str | None
+    diagnostics: RequestDiagnostics | UnsetType = UNSET
+    """With include_diagnostics, once it has ended."""
 
 
 def begun(id: str, stamp: Stamp, request: CreateRequest) -> Response:

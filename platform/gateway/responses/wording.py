@@ -28,6 +28,7 @@ class ResponseAnswers:
 
     def __init__(self, stamp: Stamp, request: CreateRequest, ids: Ids) -> None:
         self.final: Response | None = None
+        self._stamp = stamp
         self._response = begun(ids.response, stamp, request)
         self._output = Output(ids, logprobs=request.wants_logprobs, sealed=request.wants_sealed)
         self._end: Ended | None = None
@@ -78,6 +79,7 @@ class ResponseAnswers:
             incomplete_details=IncompleteDetails("max_output_tokens") if cut else None,
             output=self._output.items,
             usage=usage_of(end.tally),
+            diagnostics=self._stamp.diagnose(end),
         )
         self.final = explained(response, self._end)
         return self.final
