@@ -92,8 +92,7 @@ def settle(
 
 def running_of(gateway: str) -> list[RunningRecord]:
     """The rows that this gateway's former life left open, oldest first. One query on a partial index."""
-    rows = UsageRecord.objects.filter(gateway=gateway, state=State.RUNNING).order_by("pk")
-    return [RunningRecord(**row) for row in rows.values(*(field.name for field in fields(RunningRecord)))]
+    return _running(Q(gateway=gateway))
 
 
 def running_of_user(user_id: int, id: str) -> list[str]:
@@ -123,10 +122,14 @@ def interrupt(request_id: str, *, prompt_tokens: int = 0, completion_tokens: int
     )
 
 
-def interrupt_started_before(moment: datetime) -> int:
-    """Close every row that has been running since before `moment`; how many. One statement, on a partial index."""
-    rows = UsageRecord.objects.filter(state=State.RUNNING, started_at__lt=moment)
-    return rows.update(ended_at=timezone.now(), state=State.INTERRUPTED, outcome=Outcome.INTERRUPTED)
+def running_since_before(moment: datetime) -> list[RunningRecord]:
+    """Those of any gateway that have been running since then. One query on a partial index."""
+    return _running(Q(started_at__lt=moment))
+
+
+def _running(where: Q) -> list[RunningRecord]:
+    rows = UsageRecord.objects.filter(where, state=State.RUNNING).order_by("pk")
+    return [RunningRecord(**row) for row in rows.values(*(field.name for field in fields(RunningRecord)))]
 
 
 def _close(request_id: str, **values: object) -> bool:

@@ -1,5 +1,6 @@
 """What the worker does for accounts, by timetable (see atelier.celery)."""
 
+import asyncio
 from datetime import timedelta
 
 from celery import shared_task
@@ -8,7 +9,11 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from accounts import ledger
+from accounts.ledger import RunningRecord
 from accounts.models import StoredResponse
+from accounts.quotas.limiter import Limiter
+from accounts.quotas.redis_counters import RedisCounters
+from accounts.quotas.rules import Rules, Used
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
@@ -24,7 +29,22 @@ def interrupt_abandoned() -> int:
     A living gateway ends a request after REQUEST_TIMEOUT_SECONDS at the latest; twice that and an hour is past doubt.
     """
     longest = timedelta(seconds=2 * settings.REQUEST_TIMEOUT_SECONDS, hours=1)
-    return ledger.interrupt_started_before(timezone.now() - longest)
+    left = ledger.running_since_before(timezone.now() - longest)
+    closed = [record for record in left if ledger.interrupt(record.request_id)]
+    if closed and settings.REDIS_URL:
+        asyncio.run(_give_back(closed))
+    return len(closed)
+
+
+async def _give_back(records: list[RunningRecord]) -> None:
+    """What they have reserved of limits. (Counters in a gateway's own memory are gone with it.)"""
+    counters = RedisCounters(settings.REDIS_URL)
+    try:
+        limiter = Limiter(Rules(), counters)
+        for record in records:
+            await limiter.settle_record(record, Used())
+    finally:
+        await counters.close()
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types

@@ -63,9 +63,10 @@ class Counters(Protocol):
         """What the ledger has of a counter that is unknown. Nothing happens to one that is known, or if something of it
         was settled since that version: the ledger may have been read before."""
 
-    async def settle(self, request: str, charges: Mapping[str, int]) -> None:
-        """What the request has really used of these counters takes the place of what it held. To be called once, after
-        its row in the ledger was closed: for a counter that is unknown, the ledger says so when it is seeded."""
+    async def settle(self, request: str, charges: Mapping[str, int], leases: Sequence[str] = ()) -> None:
+        """What the request has really used of these counters takes the place of what it held, and its places among the
+        requests at once are free. To be called once, after its row in the ledger was closed: for a counter that is
+        unknown, the ledger says so when it is seeded."""
 
     async def used(self, counters: Sequence[str]) -> list[int | None]:
         """Settled and held; None where that is unknown."""
@@ -131,9 +132,10 @@ class LocalCounters:
             self._missed.pop(counter, None)
             self._counters.setdefault(counter, _Counter(settled, until))
 
-    async def settle(self, request: str, charges: Mapping[str, int]) -> None:
-        for name, charge in charges.items():
+    async def settle(self, request: str, charges: Mapping[str, int], leases: Sequence[str] = ()) -> None:
+        for name in leases:
             self._leases.get(name, {}).pop(request, None)
+        for name, charge in charges.items():
             if (counter := self._counters.get(name)) is None:
                 self._missed[name] = self._missed.get(name, 0) + 1
             else:

@@ -7,6 +7,7 @@ from functools import partial
 
 from django.utils import timezone
 
+from accounts.ledger import RunningRecord
 from accounts.models import Quota
 from accounts.quotas.counters import UNIT, Counters, Demand, Granted, Short, Unknown
 from accounts.quotas.periods import Period
@@ -152,11 +153,18 @@ class Limiter:
         ledger, whether this process reserved for it or another."""
         # Of the rules as they are now: one that is new counts what ran when it came, too.
         entries = [_Entry(rule, rule.period(started)) for rule in await self._rules.of(scope)]
-        await self._counters.settle(request_id, {entry.counter: entry.rule.charge(used) for entry in entries})
+        await self._settle(request_id, entries, used)
+
+    async def settle_record(self, record: RunningRecord, used: Used) -> None:
+        """The same for a row that somebody else left open."""
+        if record.key_id is None or record.user_id is None:
+            return  # their quotas went with them
+        scope = Scope(record.key_id, record.user_id, record.team_id, record.model)
+        await self.settle(record.request_id, scope, record.started_at, used)
 
     async def release(self, reservation: Reservation) -> None:
         """It never ran."""
-        await self._counters.settle(reservation.request_id, {entry.counter: 0 for entry in reservation.entries})
+        await self._settle(reservation.request_id, reservation.entries, Used(counts=False))
 
     async def standings(self, scope: Scope) -> list[Standing]:
         """How much is used of every limit that holds."""
@@ -168,6 +176,11 @@ class Limiter:
         others = [entry for entry in entries if entry not in places]
         await self._take("", scope, others, [self._demand(entry, now, 0, 0, look=True) for entry in others], 0, 0)
         return [standing(entry.rule, entry.period, entry.used, now) for entry in entries]
+
+    async def _settle(self, request_id: str, entries: Sequence[_Entry], used: Used) -> None:
+        leases = [entry.counter for entry in entries if entry.rule.metric == Metric.CONCURRENCY]
+        charges = {entry.counter: entry.rule.charge(used) for entry in entries if entry.counter not in leases}
+        await self._counters.settle(request_id, charges, leases)
 
     def _demand(self, entry: _Entry, now: datetime, base: int, unit: int, *, look: bool = False) -> Demand:
         """look: nothing is wanted, so no limit is in the way."""

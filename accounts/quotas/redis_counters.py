@@ -81,7 +81,7 @@ end
 
 SETTLE = """
 for i, key in ipairs(KEYS) do
-  if redis.call('TYPE', key).ok == 'zset' then
+  if ARGV[i + 2] == 'lease' then
     redis.call('ZREM', key, ARGV[1])
   elseif redis.call('HEXISTS', key, '=') == 1 then
     local held = redis.call('HGET', key, 'r:' .. ARGV[1])
@@ -139,10 +139,10 @@ class RedisCounters:
     async def seed(self, counter: str, settled: int, until: float, version: int) -> None:
         await self._seed(keys=[PREFIX + counter], args=[settled, int(until * 1000), version])
 
-    async def settle(self, request: str, charges: Mapping[str, int]) -> None:
-        if charges:
-            keys = [PREFIX + name for name in charges]
-            await self._settle(keys=keys, args=[request, VERSION_SECONDS, *charges.values()])
+    async def settle(self, request: str, charges: Mapping[str, int], leases: Sequence[str] = ()) -> None:
+        if keys := [PREFIX + name for name in (*charges, *leases)]:
+            args = [request, VERSION_SECONDS, *charges.values(), *(["lease"] * len(leases))]
+            await self._settle(keys=keys, args=args)
 
     async def used(self, counters: Sequence[str]) -> list[int | None]:
         found: list[int | None] = await self._used(keys=[PREFIX + name for name in counters], args=[self._clock()])

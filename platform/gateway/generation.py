@@ -267,6 +267,10 @@ class Run:
             await self._meter.count_prompt(tokens)
         except errors.ApiError:
             self.outcome = "refused"
+            # Nothing of it is charged, as of all that is refused.
+            self._tally = Tally()
+            if self._generation is not None:
+                self._generation.cancel()
             raise
 
     async def _finished(self, event: Finished) -> None:

@@ -8,7 +8,7 @@ from redis import RedisError
 
 from accounts import ledger
 from accounts.ledger import RunningRecord
-from accounts.quotas.rules import Scope, Used
+from accounts.quotas.rules import Used
 from gateway.runtime import Runtime
 from inference.client import EngineUnavailable
 from inference.engine.protocol import Tally
@@ -71,12 +71,9 @@ def close_row(request_id: str, tally: Tally | None) -> bool:
 
 
 async def give_back(gateway: Runtime, record: RunningRecord, tally: Tally) -> None:
-    if record.key_id is None or record.user_id is None:
-        return  # their quotas went with them
-    scope = Scope(record.key_id, record.user_id, record.team_id, record.model)
     cached = min(tally.cached_tokens, tally.prompt_tokens)
     used = Used(tally.prompt_tokens, cached, tally.completion_tokens, tally.engine_seconds)
     try:
-        await gateway.limiter.settle(record.request_id, scope, record.started_at, used)
+        await gateway.limiter.settle_record(record, used)
     except RedisError as error:
         logger.error("%s could not be taken from its counters: %s", record.request_id, type(error).__name__)

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from django.db import connections
 from django.test import Client
 
 from accounts.authentication import Principal
 from accounts.events import Hub
 from accounts.models import AuditEvent, Team, UsageRecord, User
+from accounts.quotas.redis_counters import PREFIX
 from accounts.services import IssuedKey, do_add_member, do_create_team, do_create_user, do_issue_key
 from tests.accounts.admin_pages import open_record, signed_in
 
@@ -92,6 +94,15 @@ def hub(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub
 def redis_events(settings: Any, redis_url: str) -> str:
     """Events over the real Redis that all tests share."""
     settings.REDIS_URL = redis_url
+    return redis_url
+
+
+@pytest.fixture
+def redis_counters(redis_url: str) -> str:
+    """The Redis that all tests share, without the counters of others, whose quotas may have had the same ids."""
+    with redis.Redis.from_url(redis_url) as client:
+        if left := list(client.scan_iter(f"{PREFIX}*")):
+            client.delete(*left)
     return redis_url
 
 

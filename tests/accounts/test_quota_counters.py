@@ -152,8 +152,17 @@ async def test_places_at_once(counters: Counters, clock: Clock, name: str):
     assert await take(counters, "c", place) == Short(0, 2000)
     assert await take(counters, "b", place) == Granted(0, [2000]), "its own place is no obstacle"
     assert await counters.used([name]) == [2000]
-    await counters.settle("a", {name: 0})
+    await counters.settle("a", {}, [name])
     assert await take(counters, "c", place) == Granted(0, [2000])
+
+
+async def test_a_place_that_is_gone_may_be_given_back(counters: Counters, clock: Clock, name: str):
+    place = demand(clock, name, 1000, limit=1000, lease=True)
+    await counters.settle("a", {}, [name])
+    assert await take(counters, "a", place) == Granted(0, [1000])
+    await counters.settle("a", {}, [name])
+    await counters.settle("a", {}, [name])
+    assert await take(counters, "b", place) == Granted(0, [1000])
 
 
 async def test_a_place_that_nobody_renews_is_free_again(counters: Counters, clock: Clock, name: str):

@@ -17,7 +17,7 @@ from accounts.authentication import Principal
 from accounts.models import ApiKey, Quota, Team, UsageRecord, User
 from accounts.quotas.counters import Counters, LocalCounters
 from accounts.quotas.limiter import STEP, Limiter, LimitReached
-from accounts.quotas.redis_counters import PREFIX, RedisCounters
+from accounts.quotas.redis_counters import RedisCounters
 from accounts.quotas.rules import Rules, Scope, Used
 from accounts.quotas.verbs import do_boost_quota, do_change_quota, do_delete_quota, do_set_quota
 
@@ -83,10 +83,7 @@ async def world(request: pytest.FixtureRequest, principal: Principal) -> AsyncIt
     if request.param == "local":
         counters: Counters = LocalCounters()
     else:
-        counters = RedisCounters(request.getfixturevalue("redis_url"))
-        # Counters of tests before this one, whose quotas had the same ids.
-        if left := [key async for key in counters._redis.scan_iter(f"{PREFIX}*")]:
-            await counters._redis.delete(*left)
+        counters = RedisCounters(request.getfixturevalue("redis_counters"))
     yield World(principal, counters)
     await counters.close()
 

@@ -12,7 +12,7 @@ from accounts.quotas.limiter import STEP
 from accounts.quotas.verbs import do_set_quota
 from gateway import runtime
 from inference.engine.protocol import Accepted, Delta, Ended, Finished, FirstToken, Tally
-from tests.gateway.local import LocalGateway
+from tests.gateway.local import LocalGateway, until
 from tests.gateway.scripts import CHAT, answers, begins_and_waits, body, only, with_streams
 
 
@@ -145,10 +145,12 @@ async def test_requests_at_once(gateway: LocalGateway) -> None:
 async def test_a_prompt_that_is_longer_than_it_looked(gateway: LocalGateway) -> None:
     """Its true length is known before anything of it is computed."""
     await limit("tokens", "day", 500)
-    async with gateway.engine(talks(5, prompt=600)):
+    async with gateway.engine(talks(5, prompt=600)) as engine:
         answer = await gateway.ask(CHAT, body=body(max_tokens=5))
+        await until(lambda: engine.cancelled[engine.requests[0].id].is_set())
     assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
-    await only(gateway, outcome="refused")
+    await only(gateway, outcome="refused", prompt_tokens=0, completion_tokens=0)
+    assert await used(gateway, "tokens", "day") == 0
 
 
 async def test_gpu_seconds(gateway: LocalGateway) -> None:
