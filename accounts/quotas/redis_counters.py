@@ -141,7 +141,7 @@ class RedisCounters:
 
     async def settle(self, request: str, charges: Mapping[str, int], leases: Sequence[str] = ()) -> None:
         if keys := [PREFIX + name for name in (*charges, *leases)]:
-            args = [request, VERSION_SECONDS, *charges.values(), *(["lease"] * len(leases))]
+            args: list[str | int] = [request, VERSION_SECONDS, *charges.values(), *(["lease"] * len(leases))]
             await self._settle(keys=keys, args=args)
 
     async def used(self, counters: Sequence[str]) -> list[int | None]:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from inference.engine.scheduling.rate import GRID, Budget, Rates
+from inference.engine.scheduling.rate import GRID, LEAST, Budget, Rates
 from tests.benchmarks.machine import Costs
 
 
@@ -124,6 +124,13 @@ class TestBudget:
         assert budget.offer(10, 0) == 10
         budget.spend(GRID, 0)
         assert budget.offer(10, 0) == 0
+
+    def test_behind_a_long_context_it_is_less_than_a_grid_unit(self):
+        costs = Costs(prefill_token=0.001, prefill_attention=1e-6)
+        rates = learned(costs, MIXED)
+        offers = {context: Budget(rates, 2048, 0.05, 0.2).offer(5000, context) for context in (0, 1500, 4500, 12_000)}
+        assert offers == {0: GRID, 1500: GRID, 4500: GRID // 2, 12_000: LEAST}
+        assert Budget(rates, 2048, 0.05).offer(5000, 12_000) == GRID, "where nothing bounds it"
 
     def test_nothing_is_measured_yet(self):
         budget = Budget(Rates(), 2048, 0.09)

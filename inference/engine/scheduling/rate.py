@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 GRID = 64
 """Chunks are multiples of this: few shapes, and kernels that fill their tiles."""
+LEAST = 16
+"""Tokens that a step always prefills."""
 MARGIN = 0.9
 """Part of the allowed time that is planned with; the rest is for what the fit does not know."""
 
@@ -160,23 +162,32 @@ def _chunk(tokens: int, context: int) -> tuple[float, float, float]:
 class Budget:
     """What one step may still prefill: at most so many tokens and, while rows decode, so many seconds."""
 
-    def __init__(self, rates: Rates, tokens: int, seconds: float | None):
+    def __init__(self, rates: Rates, tokens: int, seconds: float | None, longest: float = math.inf):
+        """longest: seconds beyond which not even a grid unit may take."""
         self._rates = rates
         self._tokens = tokens
         self._seconds = seconds
+        self._longest = longest
         self._untouched = True
 
     def offer(self, wanted: int, context: int) -> int:
         """How many of the wanted tokens fit after so much context: all of them, or a multiple of the grid. The step's
-        first gets at least one grid unit, or nothing would ever progress on a slow machine."""
+        first gets at least one grid unit, or nothing would ever progress on a slow machine; behind so much context that
+        this takes too long, a part of one."""
         most = min(wanted, self._tokens)
         if self._seconds is not None:
             most = min(most, self._rates.affordable(self._seconds, context))
         if most < wanted:
             most = most // GRID * GRID
             if self._untouched:
-                most = max(most, min(wanted, GRID))
+                most = max(most, min(wanted, self._least(context)))
         return most
+
+    def _least(self, context: int) -> int:
+        tokens = GRID
+        while tokens > LEAST and self._seconds is not None and self._rates.beside(tokens, context) > self._longest:
+            tokens //= 2
+        return tokens
 
     def spend(self, tokens: int, context: int) -> None:
         if tokens:

@@ -15,6 +15,9 @@ from inference.engine.scheduling.rate import MARGIN, Budget, Rates
 from inference.engine.scheduling.turns import Turns
 from inference.engine.scheduling.waiting import Waiting
 
+STRETCH = 3.0
+"""Times the bound: so long may a step take on a slow machine, before its prefill gets less than a grid unit."""
+
 
 class QueueFull(Exception):
     """The bounded queue has no room for another request."""
@@ -137,7 +140,7 @@ class Scheduler(Generic[J]):
         joining = self._joining(now)
         rows = len(self._running) + len(joining)
         seconds = self.max_stall * MARGIN - self.rates.decode(rows) if rows else None
-        Turns(self, plan, now, Budget(self.rates, self.chunk, seconds), full, joining).take()
+        Turns(self, plan, now, Budget(self.rates, self.chunk, seconds, STRETCH * self.max_stall), full, joining).take()
         plan.decode = bool(self._running)
         planned = {job.id: tokens for job, tokens in plan.prefill}
         plan.gather = not (rows or self._running) and self._worth_waiting(self.max_gather, planned)

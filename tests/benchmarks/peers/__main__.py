@@ -5,6 +5,7 @@ kept under build/peers/ after every server, so that a run that is cut short is n
 """
 
 import argparse
+import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,7 +69,7 @@ def main() -> None:
         run.results += [each for each in latest.results if each.server != OURS and wanted(each, scenarios)]
         console.print(f"The peers' figures are those of {latest.about['date']}.")
     report.show(run, scenarios, console)
-    console.print(f"All figures: {file.relative_to(BUILD.parents[1])}")
+    console.print(f"All figures: {os.path.relpath(file, BUILD.parents[1])}")
     if whole or options.write:
         tell(report.write(run, scenarios))
 
