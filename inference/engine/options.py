@@ -64,7 +64,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_gather_ms: Annotated[
         float,
         BATCH("milliseconds that the first answers wait for prompts that came with theirs; 0 is not at all", 0, 60_000),
-    ] = 1000.0
+    ] = 2000.0
     prefill_batch_size: Annotated[int, BATCH("prompts that prefill in one step", 1, 1024)] = 8
     completion_batch_size: Annotated[
         int | None, BATCH("rows that decode in one step", 1, 1024, unset="as many as --max-num-seqs")
