@@ -1,15 +1,14 @@
 """Which models are served, as the gateway sees it: a snapshot that events keep fresh."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 from channels.db import database_sync_to_async
 from django.conf import settings
 
 from accounts.events import subscribe
+from accounts.snapshot import Snapshot
 from inference.engine.options import OptionError, make
 from inference.models import Deployment, Engine
 from inference.services import ENGINES_CHANGED, endpoint_of
@@ -47,38 +46,36 @@ class Registry:
     """One per gateway process."""
 
     def __init__(self) -> None:
-        self._models: list[ServedModel] = []
-        self._names: dict[str, ServedModel] = {}
-        self._read_at = float("-inf")
-        self._changes = 0
-        self._reading = asyncio.Lock()
+        read = database_sync_to_async(read_catalogue)
+        self._snapshot: Snapshot[Catalogue] = Snapshot(read, max_age=MAX_AGE_SECONDS)
 
     async def models(self) -> list[ServedModel]:
         """All served models, the default one first. At most one query per MAX_AGE_SECONDS."""
-        async with self._reading:
-            if monotonic() - self._read_at > MAX_AGE_SECONDS:
-                read_at, changes = monotonic(), self._changes
-                self._models = await database_sync_to_async(read_models)()
-                self._names = names_of(self._models)
-                # What changed while we read may have been read or not: the next request reads again.
-                self._read_at = read_at if changes == self._changes else float("-inf")
-        return self._models
+        return (await self._snapshot.get()).models
 
     async def resolve(self, name: str) -> ServedModel | None:
         """The model of this name: its own; unless --strict-model-id also an alias, the path it was served from, or
         `default`."""
-        await self.models()
-        return self._names.get(name)
+        return (await self._snapshot.get()).names.get(name)
 
     async def default(self) -> ServedModel | None:
         """The one that `default` names; None while nothing is served."""
         return next(iter(await self.models()), None)
 
     async def watch(self) -> None:
-        """Drops the snapshot whenever something changed; runs as long as the gateway."""
-        async for _ in subscribe(ENGINES_CHANGED):
-            self._changes += 1
-            self._read_at = float("-inf")
+        """Runs as long as the gateway."""
+        await self._snapshot.drop_at(subscribe(ENGINES_CHANGED))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    models: list[ServedModel]
+    names: dict[str, ServedModel]
+
+
+def read_catalogue() -> Catalogue:
+    models = read_models()
+    return Catalogue(models, names_of(models))
 
 
 def read_models() -> list[ServedModel]:

@@ -157,6 +157,8 @@ def _texts(name: str, given: Any) -> list[str]:
     """Each once, in their order."""
     if not isinstance(given, list) or not all(isinstance(each, str) and 0 < len(each) <= 200 for each in given):
         raise ValidationError({name: "Give a list of texts of up to 200 characters."})
+    if not all(each.isprintable() for each in given):
+        raise ValidationError({name: "Only printable characters."})
     if len(given) > MOST_LISTED:
         raise ValidationError({name: f"At most {MOST_LISTED}."})
     return list(dict.fromkeys(given))

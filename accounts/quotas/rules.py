@@ -1,7 +1,6 @@
 """The limits that a request meets: those that are stored, and a generous one for every key."""
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
@@ -15,6 +14,7 @@ from accounts import events
 from accounts.models import Quota
 from accounts.quotas.counters import UNIT
 from accounts.quotas.periods import Period, period
+from accounts.snapshot import Snapshot
 
 MAX_AGE_SECONDS = 30.0
 """How long a snapshot may serve when an event was lost."""
@@ -188,25 +188,15 @@ class Rules:
     """A snapshot of all rules, which events keep fresh. Belongs to one event loop. run: how it reads the database."""
 
     def __init__(self, run: Run = in_a_thread) -> None:
-        self._run = run
-        self._rules: Sequence[Rule] = ()
-        self._read_at = float("-inf")
-        self._changes = 0
+        self._snapshot: Snapshot[list[Rule]] = Snapshot(lambda: run(stored_rules), max_age=MAX_AGE_SECONDS)
 
     async def of(self, scope: Scope) -> list[Rule]:
         """Those that hold for it, the key's default policy included. At most one read per MAX_AGE_SECONDS."""
-        if time.monotonic() - self._read_at > MAX_AGE_SECONDS:
-            read_at, changes = time.monotonic(), self._changes
-            self._rules = await self._run(stored_rules)
-            # What changed while we read may have been read or not: the next request reads again.
-            self._read_at = read_at if changes == self._changes else float("-inf")
-        return applying(self._rules, scope)
+        return applying(await self._snapshot.get(), scope)
 
     async def watch(self) -> None:
-        """Drops the snapshot whenever something changed; runs as long as the gateway."""
-        async for _ in events.subscribe(CHANGED):
-            self._changes += 1
-            self._read_at = float("-inf")
+        """Runs as long as the gateway."""
+        await self._snapshot.drop_at(events.subscribe(CHANGED))
 
 
 def applying(rules: Iterable[Rule], scope: Scope) -> list[Rule]:

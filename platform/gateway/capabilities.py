@@ -11,6 +11,7 @@ from gateway import runtime
 from gateway.access import model_for, models_of
 from gateway.answers import encode
 from gateway.catalogue import MODALITIES
+from gateway.context import of
 from gateway.endpoint import KeyedEndpoint
 from gateway.engine_facts import ContextSource, context_of, options_of
 from gateway.health import PATIENCE_SECONDS
@@ -77,8 +78,9 @@ class Auth(Struct):
 
 
 class RateLimit(Struct):
-    enabled: bool = False
-    requests_per_minute: int | None = None
+    requests_per_minute: int | None
+    """Of the key that asks; null where its limits can't be looked up."""
+    enabled: bool = True
 
 
 class Limits(Struct, kw_only=True):
@@ -136,7 +138,9 @@ class Capabilities(KeyedEndpoint):
             except EngineUnavailable:
                 ready = None
         served = {each.kind or "text" for each in await models_of(gateway, self.principal)}
-        await self.answer(encode(described(model, ready, stats, kinds=served, paths=served_paths())))
+        rate = of(self.scope).rate_limits.get("requests")
+        limit = RateLimit(rate.limit if rate else None)
+        await self.answer(encode(described(model, ready, stats, kinds=served, paths=served_paths(), rate_limit=limit)))
 
 
 def served_paths() -> set[str]:
@@ -156,7 +160,13 @@ async def chosen_model(query: bytes, gateway: "runtime.Runtime", principal: Prin
 
 
 def described(
-    model: ServedModel | None, ready: Ready | None, stats: Stats | None, *, kinds: set[str], paths: set[str]
+    model: ServedModel | None,
+    ready: Ready | None,
+    stats: Stats | None,
+    *,
+    kinds: set[str],
+    paths: set[str],
+    rate_limit: RateLimit,
 ) -> CapabilitiesObject:
     """kinds: of all models that are served."""
     kind = (model.kind or "text") if model else ""
@@ -198,7 +208,7 @@ def described(
         ),
         diagnostics=DiagnosticsOffer(),
         auth=Auth(),
-        rate_limit=RateLimit(),
+        rate_limit=rate_limit,
         limits=Limits(
             default_max_tokens=(options and options.max_tokens) or settings.DEFAULT_MAX_TOKENS,
             default_timeout_seconds=(options and options.timeout) or settings.REQUEST_TIMEOUT_SECONDS,

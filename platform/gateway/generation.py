@@ -219,8 +219,10 @@ class Run:
         except Exception as error:
             # The row stays `running`, with what it holds of limits, and the gateway's next life finds it.
             logger.error("%s could not be settled: %s", self._context.record_id, type(error).__name__)
-            closed = False
-        await self._meter.close(used if closed else None)
+            self._meter.leave()
+            return
+        # Somebody else may have closed the row, taking it for abandoned: the ledger has nothing used then.
+        await self._meter.settle(used if closed else Used(counts=False))
 
     def _diagnose(self, end: Finished) -> RequestDiagnostics | UnsetType:
         if not isinstance(self._ask, Ask) or self._ask.diagnostics is None or self._ready is None:

@@ -21,6 +21,10 @@ AHEAD = 64
 """Tokens before the end of what is reserved at which more is asked for, so that nobody waits for the answer."""
 
 
+UNREACHABLE = (RedisError, TimeoutError)
+"""Redis does not answer; or something was settled of a counter each time that it was looked up in the ledger."""
+
+
 class Meter:
     def __init__(self, limiter: Limiter, reservation: Reservation, most: int) -> None:
         self._limiter = limiter
@@ -40,7 +44,7 @@ class Meter:
         except LimitReached as reached:
             show(context, await limiter.standings(scope))
             raise errors.limit_reached(reached) from None
-        except RedisError as error:
+        except UNREACHABLE as error:
             logger.error("%s: limits can't be checked: %s", context.request_id, type(error).__name__)
             raise errors.limits_unknown() from None
         show(context, reservation.standings())
@@ -63,7 +67,7 @@ class Meter:
             await self._limiter.correct(self._reservation, tokens)
         except LimitReached as reached:
             raise errors.limit_reached(reached) from None
-        except RedisError as error:
+        except UNREACHABLE as error:
             self._log(error)
 
     async def allows(self, tokens: int) -> bool:
@@ -73,17 +77,19 @@ class Meter:
             return True
         try:
             await self._limiter.grow(reservation, self._most - reservation.tokens)
-        except RedisError as error:
+        except UNREACHABLE as error:
             # What has begun goes on: its true figures are settled in any case.
             self._log(error)
             return True
         return tokens < reservation.tokens
 
-    async def close(self, used: Used | None) -> None:
-        """Settles, once its row in the ledger is closed. None: somebody else closed it, or will. Never raises."""
+    def leave(self) -> None:
+        """Its row in the ledger could not be closed: whoever closes it settles."""
         self._renewing.cancel()
-        if used is None:
-            return
+
+    async def settle(self, used: Used) -> None:
+        """To be called once, when its row in the ledger is closed. Never raises."""
+        self._renewing.cancel()
         reservation = self._reservation
         try:
             await self._limiter.settle(reservation.request_id, reservation.scope, reservation.started, used)
@@ -100,7 +106,7 @@ class Meter:
             await asyncio.sleep(LEASE_SECONDS / 3)
             try:
                 await self._limiter.renew(self._reservation)
-            except RedisError as error:
+            except UNREACHABLE as error:
                 self._log(error)
 
     def _log(self, error: Exception) -> None:
@@ -115,7 +121,7 @@ async def show_standings(limiter: Limiter, context: RequestContext, principal: P
     """For an answer that has nothing to do with a model. Says nothing where the counters can't be reached."""
     try:
         show(context, await limiter.standings(scope_of(principal, "")))
-    except RedisError as error:
+    except UNREACHABLE as error:
         logger.error("%s: limits can't be read: %s", context.request_id, type(error).__name__)
 
 

@@ -93,6 +93,9 @@ class CompletionsUsage(KeyedEndpoint):
         except ValueError:
             raise errors.invalid("The query of the URL is not valid UTF-8 or has too many parameters.") from None
         given: dict[str, list[str]] = {}
+        if any("\0" in value for _, value in pairs):
+            # PostgreSQL has no text with it, and nothing here is called so.
+            raise errors.invalid("The query of the URL has a null character.")
         for name, value in pairs:
             given.setdefault(name.removesuffix("[]"), []).extend(value.split(","))
         context = of(self.scope)

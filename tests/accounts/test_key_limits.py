@@ -52,6 +52,8 @@ def test_a_key_with_limits(owner: User, last_audit: Callable[[], AuditEvent]):
         ({"scopes": ["everything"]}, "scopes"),
         ({"allowed_models": [""]}, "allowed_models"),
         ({"allowed_models": ["m" * 201]}, "allowed_models"),
+        ({"allowed_models": ["a\0b"]}, "allowed_models"),
+        ({"allowed_models": ["a\ud800"]}, "allowed_models"),
         ({"allowed_models": [str(number) for number in range(65)]}, "allowed_models"),
         ({"allowed_networks": ["10.0.0.0/33"]}, "allowed_networks"),
         ({"allowed_networks": ["localhost"]}, "allowed_networks"),

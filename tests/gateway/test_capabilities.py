@@ -74,6 +74,7 @@ def test_the_built_in_model(server: Server) -> None:
     assert said["limits"]["effective_context_source"] == "model_config"
     assert said["model_traits"]["architecture_type"] == "Qwen3ForCausalLM"
     assert said["model_traits"]["reasoning_mechanism"] == "think"
+    assert said["rate_limit"] == {"enabled": True, "requests_per_minute": settings.KEY_REQUESTS_PER_MINUTE}
 
 
 async def test_it_needs_a_key(gateway: LocalGateway) -> None:

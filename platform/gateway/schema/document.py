@@ -77,7 +77,8 @@ def described(operation: Operation, path: str, references: dict[Any, Schema]) ->
             "in": "query",
             "schema": query.schema,
             "description": query.description,
-            "required": query.required,
+            "required": query.example is not None,
+            **({} if query.example is None else {"example": query.example}),
         }
         for query in operation.query
     ]

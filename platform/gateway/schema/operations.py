@@ -37,7 +37,8 @@ class Query:
     name: str
     schema: Json
     description: str
-    required: bool = False
+    example: int | str | None = None
+    """Those that have one are required."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ MODEL = Query("model", {"type": "string"}, "Another one than the default model."
 
 TEXTS = {"type": "array", "items": {"type": "string"}}
 USAGE = (
-    Query("start_time", {"type": "integer", "minimum": 0}, "Unix seconds; required.", required=True),
+    Query("start_time", {"type": "integer", "minimum": 0}, "Unix seconds; required.", example=1_790_000_000),
     Query("end_time", {"type": "integer", "minimum": 0}, "Unix seconds, exclusive; now, if left out."),
     Query("bucket_width", {"enum": list(WIDTHS)}, "A minute, an hour or a day, in UTC; a day, if left out."),
     Query("group_by", {"type": "array", "items": {"enum": list(GROUPS)}}, "What each bucket is taken apart by."),
