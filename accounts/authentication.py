@@ -11,6 +11,7 @@ from accounts import events, keys
 from accounts.memory import Memory
 from accounts.models import ApiKey, Scope
 from accounts.models.api_key import parsed_networks
+from accounts.models.priority import PriorityClass, lower_of
 
 LIFETIME_SECONDS = 30.0
 MAX_PRINCIPALS = 10_000
@@ -32,6 +33,11 @@ class Principal:
     """Names; empty: all."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Empty: anywhere."""
+    weight: float = 1.0
+    """Its share beside others of its class."""
+    priority: str = PriorityClass.API
+    """The class of its requests that name none; and the first that it may have:"""
+    highest_class: str = PriorityClass.API
 
     def may_use(self, model: str) -> bool:
         return not self.models or model in self.models
@@ -95,6 +101,11 @@ class KeyResolver:
         self._principals.drop_where(lambda principal: principal.user_id == user_id)
         self._misses.clear()
 
+    def forget_team(self, team_id: int) -> None:
+        """What is remembered of the team's keys."""
+        self._forgotten += 1
+        self._principals.drop_where(lambda principal: principal.team_id == team_id)
+
     def forget_all(self) -> None:
         self._forgotten += 1
         self._principals.clear()
@@ -102,12 +113,14 @@ class KeyResolver:
 
     async def watch(self) -> None:
         """Runs until cancelled: forgets what the events of other processes say has changed."""
-        async for event in events.subscribe("key.revoked", "user.changed"):
+        async for event in events.subscribe("key.revoked", "user.changed", "team.changed"):
             match event:
                 case events.Event("key.revoked", {"digest": str(digest)}):
                     self.forget(digest)
                 case events.Event("user.changed", {"user_id": int(user_id)}):
                     self.forget_user(user_id)
+                case events.Event("team.changed", {"team_id": int(team_id)}):
+                    self.forget_team(team_id)
                 case _:  # resumed after a gap, or said by another version of us
                     self.forget_all()
 
@@ -116,7 +129,7 @@ def load_principal(digest: str) -> Principal | None:
     """One query; and one write when the key was last used over a minute ago."""
     key = (
         ApiKey.objects.live()
-        .select_related("user")
+        .select_related("user", "team")
         .only(
             "prefix",
             "team_id",
@@ -125,7 +138,11 @@ def load_principal(digest: str) -> Principal | None:
             "scopes",
             "allowed_models",
             "allowed_networks",
+            "priority",
             "user__username",
+            "user__weight",
+            "team__highest_class",
+            "team__weight",
         )
         .filter(digest=digest)
         .first()
@@ -144,4 +161,8 @@ def load_principal(digest: str) -> Principal | None:
         scopes=frozenset(key.scopes),
         models=frozenset(key.allowed_models),
         networks=tuple(parsed_networks(key.allowed_networks)),
+        weight=key.user.weight * (key.team.weight if key.team else 1.0),
+        # The team's may have been lowered since the key was issued.
+        priority=lower_of(key.priority, key.highest_class()),
+        highest_class=key.highest_class(),
     )

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts import audit, events, keys
 from accounts.models import ApiKey, Membership, Scope, Team, User
+from accounts.models.priority import PriorityClass, lower_of
 from accounts.passwords import readable_password
 from accounts.quotas.rules import CHANGED as QUOTAS_CHANGED
 
@@ -106,17 +107,18 @@ def do_delete_user(user: User, *, acting_user: User | None) -> None:
 
 
 @transaction.atomic
-def do_create_team(name: str, *, time_zone: str = "", acting_user: User | None) -> Team:
-    team = Team(name=name, time_zone=time_zone)
+def do_create_team(name: str, *, acting_user: User | None, **more: Any) -> Team:
+    """more: fields that are not to have their defaults, such as `time_zone`."""
+    team = Team(name=name, **more)
     team.full_clean()
     team.save()
-    audit.record("team.created", team, acting_user=acting_user, after={"name": name})
+    audit.record("team.created", team, acting_user=acting_user, after={"name": name, **more})
     return team
 
 
 @transaction.atomic
 def do_change_team(team: Team, *, acting_user: User | None, **changes: Any) -> None:
-    """Set its name or time zone. Who is in it has verbs of its own."""
+    """Set its name, time zone, weight or highest class, which take hold at once. Who is in it has verbs of its own."""
     stored = Team.objects.select_for_update().get(pk=team.pk)
     before = {name: getattr(stored, name) for name in changes}
     for name, value in changes.items():
@@ -126,6 +128,7 @@ def do_change_team(team: Team, *, acting_user: User | None, **changes: Any) -> N
     audit.record("team.changed", stored, acting_user=acting_user, before=before, after=changes)
     # Days of its quotas begin at another hour.
     events.publish_on_commit(QUOTAS_CHANGED)
+    events.publish_on_commit("team.changed", team_id=stored.pk)
 
 
 @transaction.atomic
@@ -179,6 +182,7 @@ def do_issue_key(
     scopes: Sequence[str] = Scope.values,
     allowed_models: Sequence[str] = (),
     allowed_networks: Sequence[str] = (),
+    priority: str = PriorityClass.API,
     acting_user: User | None,
 ) -> IssuedKey:
     """A new key of the user, for one of its teams if named. The rest is as in ApiKey. Only the answer holds the key
@@ -192,6 +196,7 @@ def do_issue_key(
         scopes=list(scopes),
         allowed_models=list(allowed_models),
         allowed_networks=list(allowed_networks),
+        priority=priority,
         prefix=keys.visible_prefix(raw),
         digest=keys.digest(raw),
     )
@@ -215,6 +220,7 @@ def do_rotate_key(key: ApiKey, *, overlap: timedelta, acting_user: User | None) 
         scopes=old.scopes,
         allowed_models=old.allowed_models,
         allowed_networks=old.allowed_networks,
+        priority=lower_of(old.priority, old.highest_class()),
         acting_user=acting_user,
     )
     for quota in old.quotas.all():

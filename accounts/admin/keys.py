@@ -18,6 +18,9 @@ from accounts.models.api_key import all_scopes
 STATE_COLOURS = {"live": "success", "expired": "warning", "inactive": "warning", "revoked": "danger"}
 
 
+LIMITS = ["priority", "scopes", "allowed_models", "allowed_networks"]
+
+
 class Listed(forms.CharField):
     """A list as people write it: one a line, or with commas."""
 
@@ -48,11 +51,9 @@ class ApiKeyAdmin(Admin):
     actions = ["revoke"]
     autocomplete_fields = ["user", "team"]
     form = KeyForm
-    add_fieldsets = [
-        (None, {"fields": ["user", "team", "note", "expires_at", "scopes", "allowed_models", "allowed_networks"]})
-    ]
+    add_fieldsets = [(None, {"fields": ["user", "team", "note", "expires_at", *LIMITS]})]
     fields = [
-        "prefix", "user", "team", "state_badge", "note", "scopes", "allowed_models", "allowed_networks",
+        "prefix", "user", "team", "state_badge", "note", *LIMITS,
         "created_at", "expires_at", "revoked_at", "last_used_at",
     ]  # fmt: skip
 
@@ -76,9 +77,7 @@ class ApiKeyAdmin(Admin):
             note=obj.note,
             team=obj.team,
             expires_at=obj.expires_at,
-            scopes=obj.scopes,
-            allowed_models=obj.allowed_models,
-            allowed_networks=obj.allowed_networks,
+            **{name: getattr(obj, name) for name in LIMITS},
             acting_user=acting_user(request),
         )
         # The page goes on with `obj`: it becomes the row that was stored.

@@ -40,6 +40,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[type-arg]
     list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "last_login"]
     list_filter = ["is_active", "is_staff", "is_superuser", "teams"]
     readonly_fields = ["last_login", "date_joined"]
+    fieldsets = [*cast(Any, DjangoUserAdmin.fieldsets), ("Share of the machine", {"fields": ["weight"]})]
     add_fieldsets = [(None, {"fields": ["username", "email", "usable_password", "password1", "password2"]})]
 
     # Who may change users but is no superuser can't become one: neither by a tick nor by a superuser's password.
@@ -117,10 +118,10 @@ class MembershipInline(TabularInline):  # type: ignore[misc]  # unfold has no ty
 
 @admin.register(Team)
 class TeamAdmin(Admin):
-    list_display = ["name", "slug", "created_at"]
+    list_display = ["name", "slug", "highest_class", "weight", "created_at"]
     search_fields = ["name"]
     ordering = ["name"]
-    fields = ["name", "time_zone"]
+    fields = ["name", "time_zone", "highest_class", "weight"]
     inlines = [MembershipInline]
 
     def get_actions(self, request: HttpRequest) -> Any:
@@ -134,7 +135,8 @@ class TeamAdmin(Admin):
 
     def save_model(self, request: HttpRequest, obj: Team, form: Any, change: bool) -> None:
         if not change:
-            created = services.do_create_team(obj.name, time_zone=obj.time_zone, acting_user=acting_user(request))
+            fields = {name: getattr(obj, name) for name in self.fields}
+            created = services.do_create_team(**fields, acting_user=acting_user(request))
             obj.__dict__.update(created.__dict__)
         elif changes := {name: form.cleaned_data[name] for name in form.changed_data if name in self.fields}:
             services.do_change_team(obj, acting_user=acting_user(request), **changes)

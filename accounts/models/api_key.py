@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models.people import Team, User
+from accounts.models.priority import PriorityClass, lower_of
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
@@ -65,6 +66,12 @@ class ApiKey(models.Model):
     """Names of the models that it may be used for; empty: all."""
     allowed_networks = models.JSONField(default=list, blank=True)
     """Where it may be used from, such as `10.0.0.0/8`; empty: anywhere."""
+    priority = models.CharField(
+        max_length=12,
+        choices=PriorityClass,
+        default=PriorityClass.API,
+        help_text="The class of the queue for requests that name none; at most its team's.",
+    )
     prefix = models.CharField(max_length=20, editable=False)
     """How the key begins, to tell keys apart; too short to guess the rest from."""
     digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -82,6 +89,7 @@ class ApiKey(models.Model):
             models.CheckConstraint(
                 condition=Q(expires_at=None) | Q(expires_at__gt=F("created_at")), name="key_expires_after_creation"
             ),
+            models.CheckConstraint(condition=Q(priority__in=PriorityClass.values), name="key_priority_known"),
         ]
 
     def __str__(self) -> str:
@@ -98,6 +106,9 @@ class ApiKey(models.Model):
         self.allowed_networks = [str(network) for network in networks]
         if self.expires_at and self.expires_at <= timezone.now():
             raise ValidationError({"expires_at": "The key would have expired already; choose a time to come."})
+        if lower_of(self.priority, self.highest_class()) != self.priority:
+            whose = f"team {self.team}'s keys" if self.team else "a key without a team"
+            raise ValidationError({"priority": f"{self.highest_class()} is the first class that {whose} may use."})
         user: User | None = getattr(self, "user", None)
         if user and not user.is_active:
             raise ValidationError({"user": f"{user.username} is inactive; activate the user first."})
@@ -122,6 +133,10 @@ class ApiKey(models.Model):
             return self.State.EXPIRED
         return self.State.LIVE if self.user.is_active else self.State.INACTIVE
 
+    def highest_class(self) -> str:
+        """The first class of the queue that it may use. One query, unless the team is loaded."""
+        return self.team.highest_class if self.team else PriorityClass.API
+
     def needs_touch(self) -> bool:
         """Whether `last_used_at` is old enough to be written again."""
         return self.last_used_at is None or timezone.now() - self.last_used_at > self.LAST_USED_RESOLUTION
@@ -131,6 +146,8 @@ class ApiKey(models.Model):
         limits = {name: getattr(self, name) for name in ("allowed_models", "allowed_networks") if getattr(self, name)}
         if set(self.scopes) != set(Scope.values):
             limits["scopes"] = self.scopes
+        if self.priority != PriorityClass.API:
+            limits["priority"] = self.priority
         return {
             **limits,
             "prefix": self.prefix,

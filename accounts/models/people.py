@@ -8,9 +8,16 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.text import slugify
 
+from accounts.models.priority import PriorityClass, weight_field
+
 
 class User(AbstractUser):
     """Someone who may sign in and own keys. `is_active = False` stops all their keys."""
+
+    weight = weight_field()
+
+    class Meta(AbstractUser.Meta):
+        constraints = [models.CheckConstraint(condition=models.Q(weight__gt=0), name="user_weight_positive")]
 
     def is_member_of(self, team: "Team") -> bool:
         """One query."""
@@ -23,11 +30,25 @@ class Team(models.Model):
     """Made from the name when the team is created; a rename leaves it, so that what refers to it holds."""
     time_zone = models.CharField(max_length=64, blank=True)
     """Whose days and weeks its quotas go by; empty: the platform's (ATELIER_TIME_ZONE)."""
+    highest_class = models.CharField(
+        max_length=12,
+        choices=PriorityClass,
+        default=PriorityClass.API,
+        help_text="The first class of the queue that its keys may use.",
+    )
+    weight = weight_field()
+    """Multiplied by the user's."""
     created_at = models.DateTimeField(auto_now_add=True)
     users = models.ManyToManyField(User, through="Membership", related_name="teams")
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(highest_class__in=PriorityClass.values), name="team_highest_class_known"
+            ),
+            models.CheckConstraint(condition=models.Q(weight__gt=0), name="team_weight_positive"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -24,6 +24,8 @@ class Stamp:
     """Unix seconds."""
     model: str
     system_fingerprint: str
+    tier: str
+    """The service tier that it was given."""
     diagnose: Callable[[Finished], RequestDiagnostics | UnsetType] = lambda end: UNSET
     """What the answer tells of how it was made, where the request asked for that."""
 

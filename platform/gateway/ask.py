@@ -2,13 +2,14 @@
 
 import random
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct, structs
 
 from accounts.authentication import Principal
 from gateway import errors
 from gateway.request_diagnostics import DiagnosticsLevel
+from gateway.tiers import Tier, class_for
 from inference.engine import protocol
 
 DEFAULT_TEMPERATURE = 1.0
@@ -40,6 +41,11 @@ class Asked(Protocol):
     def stream(self) -> bool: ...
 
     @property
+    def tier(self) -> Tier | None:
+        """The service tier that was asked for; None: whichever the key has."""
+        ...
+
+    @property
     def choices(self) -> int:
         """Answers that are wanted in all."""
         ...
@@ -67,6 +73,8 @@ class Ask:
     stream: bool
     diagnostics: DiagnosticsLevel | None = None
     """How much the answer is to tell of how it was made; None: nothing."""
+    tier: Tier | None = None
+    """The service tier that was asked for; None: whichever the key has."""
 
     @property
     def choices(self) -> int:
@@ -83,12 +91,13 @@ class Ask:
         return (self.prompt.default_max_tokens if most is None else most) * self.choices
 
     def of(self, *, record_id: str, principal: Principal) -> protocol.Generate:
-        """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names; weight
-        and class are everyone's alike, for keys have none yet."""
+        """What goes to the engine. Turns in the fair queue are the account's, whatever `user` the body names."""
         return structs.replace(
             self.prompt,
             id=record_id,
             user=str(principal.user_id),
+            weight=principal.weight,
+            priority=class_for(principal, self.tier),
             salt=principal.cache_salt,
             diagnostics=self.diagnostics is not None,
         )
@@ -184,6 +193,3 @@ Neutral = dict[str, tuple[Any, ...]]
 
 VALIDATED_ONLY = {"user", "metadata"}
 """Fields that OpenAI stores for later and that must be well-formed; nothing here reads them."""
-
-ServiceTier = Literal["auto", "default", "flex", "priority"]
-"""flex waits behind all others. priority is what keys may be given later; until then it is the default."""

@@ -7,13 +7,14 @@ from django.conf import settings
 from msgspec import Meta
 
 from gateway import errors
-from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral, ServiceTier
+from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from gateway.formats import ResponseFormat, format_of
 from gateway.messages import Message, template_messages
+from gateway.tiers import ServiceTier, chosen
 from gateway.tools import ChoiceName, Functions, NamedChoice, Tools, tool_use
 from inference.engine import protocol
 
@@ -87,17 +88,16 @@ class ChatCompletions(GenerationEndpoint):
                 max_tokens=max_tokens(request),
                 default_max_tokens=settings.DEFAULT_MAX_TOKENS,
                 stop=request.stops(),
-                priority="batch" if request.service_tier == "flex" else "api",
             ),
             prompt_param="messages",
             stream=bool(request.stream),
             diagnostics=request.diagnostics(),
+            tier=chosen(request.service_tier),
         )
-        tier = {None: None, "flex": "flex"}.get(request.service_tier, "default")
         return ask, lambda stamp: ChatAnswers(
             stamp,
             choices=ask.choices,
-            service_tier=tier,
+            tells_tier=request.service_tier is not None,
             usage_chunk=usage_chunk,
             logprobs=bool(request.logprobs),
             legacy_calls=use.legacy,

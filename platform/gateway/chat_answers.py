@@ -99,7 +99,7 @@ class ChatAnswers:
         stamp: Stamp,
         *,
         choices: int,
-        service_tier: str | None,
+        tells_tier: bool,
         usage_chunk: bool,
         logprobs: bool = False,
         legacy_calls: bool = False,
@@ -107,7 +107,7 @@ class ChatAnswers:
         self._id = f"chatcmpl-{stamp.key}"
         self._stamp = stamp
         self._choices = choices
-        self._tier: str | UnsetType = UNSET if service_tier is None else service_tier
+        self._tier: str | UnsetType = stamp.tier if tells_tier else UNSET
         self._usage_chunk = usage_chunk
         self._logprobs = logprobs
         self._legacy = legacy_calls

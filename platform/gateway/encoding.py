@@ -38,6 +38,7 @@ class Reading:
     prompt_param: str
     stream: bool = False
     choices: int = 0
+    tier: None = None
 
     def most_tokens(self) -> int:
         return 0

@@ -23,6 +23,7 @@ from gateway.insist import insist
 from gateway.metering import Meter
 from gateway.request_diagnostics import RequestDiagnostics, diagnose
 from gateway.runtime import Runtime
+from gateway.tiers import TOLD, class_for
 from inference.client import EngineDied, EngineUnavailable, Generation
 from inference.engine.protocol import (
     Accepted,
@@ -132,6 +133,7 @@ class Run:
             created=self._created,
             model=self._model.name,
             system_fingerprint=f"fp_{self._ready.instance[:12] if self._ready else ''}",
+            tier=TOLD[class_for(self._principal, self._ask.tier)],
             diagnose=self._diagnose,
         )
 

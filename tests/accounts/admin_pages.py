@@ -61,9 +61,12 @@ def change_form(client: Client, user: User) -> dict[str, Any]:
     return {field.html_name: field.value() for field in form if field.value() not in (None, False)}
 
 
+USUAL = {"highest_class": "api", "weight": 1}
+
+
 def team_form(*members: dict[str, Any], initial: int = 0, **fields: Any) -> dict[str, Any]:
     """A team's page with its members' rows."""
-    data = {"memberships-TOTAL_FORMS": len(members), "memberships-INITIAL_FORMS": initial, **fields}
+    data = {"memberships-TOTAL_FORMS": len(members), "memberships-INITIAL_FORMS": initial, **USUAL, **fields}
     for number, member in enumerate(members):
         data.update({f"memberships-{number}-{name}": value for name, value in member.items()})
     return data

@@ -21,6 +21,7 @@ def test_adding_a_key_shows_it_exactly_once(boss: Client, root: User, owner: Use
         "expires_at_0": "",
         "expires_at_1": "",
         "scopes": ["generate"],
+        "priority": "api",
     }
     added = boss.post(page("apikey", "add"), data)
     assert added.status_code == 302
@@ -42,6 +43,7 @@ def test_adding_a_key_shows_it_exactly_once(boss: Client, root: User, owner: Use
 
 def test_adding_a_key_with_limits(boss: Client, owner: User):
     data = {"user": owner.pk, "note": "", "expires_at_0": "", "expires_at_1": "", "scopes": ["generate", "models"],
+            "priority": "api",
             "allowed_models": "qwen, llama\nqwen", "allowed_networks": "10.0.0.0/8 fd00::/8"}  # fmt: skip
     assert boss.post(page("apikey", "add"), data).status_code == 302
     row = ApiKey.objects.get()
@@ -62,6 +64,7 @@ def test_a_key_for_another_s_team_is_refused_on_the_form(boss: Client, team: Tea
         "expires_at_0": "2020-01-01",
         "expires_at_1": "10:00",
         "scopes": ["generate"],
+        "priority": "api",
     }
     answer = boss.post(page("apikey", "add"), data)
     assert answer.status_code == 200

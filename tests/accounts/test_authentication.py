@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts import authentication, events, keys
 from accounts.authentication import KeyResolver, Principal, load_principal
 from accounts.models import ApiKey, Team, User
-from accounts.services import IssuedKey, do_change_user, do_delete_user, do_issue_key, do_revoke_key
+from accounts.services import IssuedKey, do_change_team, do_change_user, do_delete_user, do_issue_key, do_revoke_key
 
 Beside = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -190,6 +190,25 @@ async def test_a_revoke_elsewhere_takes_effect_at_once(transport: str, issued: I
         await beside(lambda: do_delete_user(owner, acting_user=None))
         await until(lambda: is_refused(resolver, kept.raw), seconds=5)
         assert not watching.done()
+    finally:
+        watching.cancel()
+
+
+@with_database
+async def test_a_teams_new_weight_takes_effect_at_once(transport: str, issued: IssuedKey, team: Team, beside: Beside):
+    resolver = KeyResolver(lifetime=3600)
+
+    async def weighs(weight: float) -> bool:
+        principal = await resolver.resolve(issued.raw)
+        return principal is not None and principal.weight == weight
+
+    watching = asyncio.ensure_future(resolver.watch())
+    try:
+        # Only the events can tell it of the second, and that they are heard the first has shown.
+        for weight, seconds in ((2.0, 30), (3.0, 5)):
+            await weighs(1.0)
+            await beside(lambda weight=weight: do_change_team(team, weight=weight, acting_user=None))
+            await until(lambda weight=weight: weighs(weight), seconds=seconds)
     finally:
         watching.cancel()
 

@@ -11,6 +11,8 @@ from django.db.backends.signals import connection_created
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from accounts.models import User
+from accounts.services import do_add_member, do_create_team, do_issue_key
 from gateway import runtime, sse
 from gateway.generation import append
 from inference.engine.protocol import Accepted, CallDelta, Delta, Ended, Finished, FirstToken
@@ -18,6 +20,13 @@ from inference.models import Deployment
 from inference.services import do_record_engine
 from tests.gateway.local import LocalGateway, until
 from tests.gateway.scripts import CHAT, TALLY, answers, body, only, with_streams
+
+
+def first_class_key() -> str:
+    team = do_create_team("first", highest_class="interactive", acting_user=None)
+    user = User.objects.get(username="gwen")
+    do_add_member(team, user, acting_user=None)
+    return do_issue_key(user, team=team, acting_user=None).raw
 
 
 async def test_a_whole_answer_is_openais_object_and_settled_before_it_leaves(gateway: LocalGateway) -> None:
@@ -41,6 +50,22 @@ async def test_a_whole_answer_is_openais_object_and_settled_before_it_leaves(gat
     assert row["ttft_ms"] > 0
     assert float(answer.headers["x-queue-ms"]) == 1.0
     assert float(answer.headers["x-overhead-ms"]) <= float(answer.headers["openai-processing-ms"]) + 1
+
+
+async def test_an_answer_tells_the_tier_that_it_was_given(gateway: LocalGateway) -> None:
+    async def given(path: str, **fields: Any) -> Any:
+        answer = await gateway.ask(path, body=body(**fields))
+        return answer.json.get("service_tier", answer.json["usage"].get("service_tier"))
+
+    async with gateway.engine(answers):
+        assert await given(CHAT, service_tier="priority") == "default"
+        assert await given(CHAT, service_tier="flex") == "flex"
+        assert await given(CHAT) is None
+        assert await given("/v1/messages", max_tokens=5) == "standard"
+        gateway.key = await database_sync_to_async(first_class_key)()
+        assert await given(CHAT, service_tier="priority") == "priority"
+        assert await given(CHAT, service_tier="auto") == "default"
+        assert await given("/v1/messages", max_tokens=5) == "standard"
 
 
 async def test_a_stream_is_openais_chunks_one_body_chunk_per_step(gateway: LocalGateway) -> None:

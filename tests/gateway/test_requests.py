@@ -1,6 +1,7 @@
 """What each dialect's body becomes, and what it is refused for."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -378,9 +379,20 @@ def test_forms_reach_the_engine() -> None:
     assert form(type="grammar", grammar='start: "a"') == protocol.Format("grammar", 'start: "a"')
 
 
-def test_a_flexible_request_waits_behind_others() -> None:
-    assert chat(service_tier="flex")[0].prompt.priority == "batch"
-    assert {chat(service_tier=tier)[0].prompt.priority for tier in (None, "auto", "default", "priority")} == {"api"}
+@pytest.mark.parametrize(
+    ("own", "first", "given"),
+    [
+        ("api", "api", {None: "api", "auto": "api", "default": "api", "flex": "batch", "priority": "api"}),
+        ("api", "interactive", {None: "api", "default": "api", "flex": "batch", "priority": "interactive"}),
+        ("interactive", "interactive", {None: "interactive", "auto": "interactive", "default": "api", "flex": "batch"}),
+        ("batch", "batch", {None: "batch", "default": "batch", "priority": "batch"}),
+    ],
+)
+def test_a_service_tier_is_a_class_that_the_key_may_have(own: str, first: str, given: dict[str | None, str]) -> None:
+    who = replace(principal(user_id=1), priority=own, highest_class=first, weight=2.5)
+    for tier, expected in given.items():
+        asked = chat(service_tier=tier)[0].of(record_id="r", principal=who)
+        assert (asked.priority, asked.weight) == (expected, 2.5), tier
 
 
 def test_turns_are_the_accounts_and_not_what_the_body_says() -> None:

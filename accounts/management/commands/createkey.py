@@ -8,12 +8,14 @@ from django.utils import timezone
 
 from accounts.management.base import AccountCommand, refusal
 from accounts.models import Scope
+from accounts.models.priority import PriorityClass
 from accounts.services import do_issue_key
 from accounts.terminal import print_secret
 
 MAX_DAYS = 36_500
 ARGUMENTS = {
     "user": "--user", "note": "--note", "team": "--team", "allowed_models": "--model", "allowed_networks": "--network",
+    "priority": "--class",
 }  # fmt: skip
 
 
@@ -28,6 +30,13 @@ class Command(AccountCommand):
         parser.add_argument("--scope", action="append", choices=Scope.values, help="what it may do; all, if left out")
         parser.add_argument("--model", action="append", metavar="NAME", help="the only one it may use; repeatable")
         parser.add_argument("--network", action="append", metavar="CIDR", help="where it may be used from; repeatable")
+        parser.add_argument(
+            "--class",
+            dest="priority",
+            choices=PriorityClass.values,
+            default=PriorityClass.API,
+            help="whose turn its requests get, unless they say; at most its team's (default %(default)s)",
+        )
         parser.add_argument("--quiet", action="store_true", help="print the key and nothing else")
 
     def handle(
@@ -41,6 +50,7 @@ class Command(AccountCommand):
         scope: list[str] | None,
         model: list[str] | None,
         network: list[str] | None,
+        priority: str,
         **options: Any,
     ) -> None:
         owner = self.user_named(user)
@@ -56,6 +66,7 @@ class Command(AccountCommand):
                 scopes=scope or Scope.values,
                 allowed_models=model or [],
                 allowed_networks=network or [],
+                priority=priority,
                 acting_user=None,
             )
         except ValidationError as error:

@@ -86,7 +86,8 @@ class MessageAnswers(WholeMessage):
         self._end: Ended | None = None
 
     def opening(self) -> bytes:
-        usage = usage_of(Tally(prompt_tokens=self._context.prompt_tokens, cached_tokens=self._context.cached_tokens))
+        tally = Tally(prompt_tokens=self._context.prompt_tokens, cached_tokens=self._context.cached_tokens)
+        usage = usage_of(tally, self._stamp.tier)
         return event(MessageStart(self._message([], usage)))
 
     def piece(self, delta: protocol.Delta) -> bytes:
@@ -118,7 +119,7 @@ class MessageAnswers(WholeMessage):
             None if ended is None else ended.stop_sequence,
             None if ended is None else stop_details(ended),
         )
-        return event(MessageDelta(ending, usage_of(end.tally))) + event(MessageStop())
+        return event(MessageDelta(ending, usage_of(end.tally, self._stamp.tier))) + event(MessageStop())
 
     def _start(self, kind: Literal["text", "thinking", "tool_use"], block: Block) -> bytes:
         stopped = self._stop()

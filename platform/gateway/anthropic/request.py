@@ -123,7 +123,12 @@ def ask_of(request: MessagesRequest) -> Ask:
         stop=stops(request),
     )
     return Ask(
-        endpoint="messages", model=request.model, prompt=prompt, prompt_param="messages", stream=bool(request.stream)
+        endpoint="messages",
+        model=request.model,
+        prompt=prompt,
+        prompt_param="messages",
+        stream=bool(request.stream),
+        tier="default" if request.service_tier == "standard_only" else None,
     )
 
 

@@ -40,7 +40,7 @@ class Usage(Struct, kw_only=True):
     cache_read_input_tokens: int
     output_tokens: int
     output_tokens_details: OutputTokensDetails
-    service_tier: str = "standard"
+    service_tier: str
 
 
 class StopDetails(Struct):
@@ -74,7 +74,7 @@ class WholeMessage:
 
     def whole(self, answers: list[Answer], end: Finished) -> bytes:
         [answer] = answers
-        message = self._message(self._blocks(answer), usage_of(end.tally))
+        message = self._message(self._blocks(answer), usage_of(end.tally, self._stamp.tier))
         message.stop_reason = stop_reason(answer.end)
         if answer.end is not None:
             message.stop_sequence = answer.end.stop_sequence
@@ -94,12 +94,18 @@ class WholeMessage:
         return Message(id=f"msg_{self._stamp.key}", model=self._stamp.model, content=content, usage=usage)
 
 
-def usage_of(tally: Tally) -> Usage:
+TIERS = {"priority": "priority", "default": "standard", "flex": "batch"}
+"""Anthropic's names of OpenAI's service tiers."""
+
+
+def usage_of(tally: Tally, tier: str) -> Usage:
+    """tier: OpenAI's name of it."""
     return Usage(
         input_tokens=tally.prompt_tokens - tally.cached_tokens,
         cache_read_input_tokens=tally.cached_tokens,
         output_tokens=tally.completion_tokens,
         output_tokens_details=OutputTokensDetails(tally.reasoning_tokens),
+        service_tier=TIERS[tier],
     )
 
 

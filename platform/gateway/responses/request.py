@@ -8,12 +8,13 @@ from django.conf import settings
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors
-from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral, ServiceTier
+from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, decode, one_of, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat import Effort, template_options
 from gateway.formats import KINDS, ResponseFormat, format_of, schema_format
 from gateway.responses.given import InputItem
 from gateway.responses.items import Item, template_messages
+from gateway.tiers import ServiceTier, chosen
 from gateway.tools import MOST_TOOLS, ChoiceName, Function, Name, NamedChoice, NamedFunction, Tool, ToolUse, tool_use
 from inference.engine import protocol
 
@@ -175,11 +176,11 @@ def ask_of(request: CreateRequest, items: Sequence[Item], *, before: int) -> Ask
             max_tokens=request.max_output_tokens,
             default_max_tokens=settings.DEFAULT_MAX_TOKENS,
             stop=request.stops(),
-            priority="batch" if request.service_tier == "flex" else "api",
         ),
         prompt_param="input",
         stream=bool(request.stream),
         diagnostics=request.diagnostics(),
+        tier=chosen(request.service_tier),
     )
 
 

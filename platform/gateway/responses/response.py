@@ -89,7 +89,7 @@ def begun(id: str, stamp: Stamp, request: CreateRequest) -> Response:
         prompt_cache_key=request.prompt_cache_key,
         reasoning=ReasoningConfig(request.effort),
         safety_identifier=request.safety_identifier,
-        service_tier="flex" if request.service_tier == "flex" else "default",
+        service_tier=stamp.tier,
         store=request.stores,
         temperature=request.temperature,
         text=TextConfig(request.shown_format()),
