@@ -114,7 +114,9 @@ def text_service(
     source: str, name: str, kind: protocol.ModelKind, options: EngineOptions, output_of: OutputOf
 ) -> Service:
     """Raises ModelError, OptionError."""
-    model = load_model(source, name, tool_parser=options.tool_call_parser, reasoning_parser=options.reasoning_parser)
+    model = load_model(
+        source, name, kind=kind, tool_parser=options.tool_call_parser, reasoning_parser=options.reasoning_parser
+    )
     choose_threads(model.model)
     output = output_of(model.bytes_of)
     core = assemble(model, options, output)
@@ -158,7 +160,9 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, EngineOptions]:
     parser.add_argument("--name", required=True, help="what the model is called")
     parser.add_argument("--endpoint", required=True, help="where to listen: ipc://PATH")
     parser.add_argument(
-        "--kind", choices=("text", "embedding", "reranker"), help="what the model is for (default: told from its files)"
+        "--kind",
+        choices=("text", "vision", "embedding", "reranker"),
+        help="what the model is for (default: told from its files)",
     )
     parser.add_argument("--log-level", default="INFO")
     add_arguments(parser)

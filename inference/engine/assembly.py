@@ -95,6 +95,7 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         end_tokens=model.end_tokens,
         monitors=_monitors(model, options, batching),
         batching="single" if rows == 1 else batching.name,
+        eye=model.eye,
         batching_reason=batching.reason or ("--runtime-mode simple" if effective.mode == "simple" else ""),
     )
 

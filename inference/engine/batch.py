@@ -13,6 +13,7 @@ from inference.engine.kv.rows import Rows
 from inference.engine.kv.store import Store
 from inference.engine.sampling import Drawn, History, Masks, Sampler, TokenLogprobs
 from inference.engine.sequence import Sequence
+from inference.engine.vision.features import Stretch, given
 
 HOLES = 4
 """The batch closes its ranks once a lane in so many computes for nobody."""
@@ -101,6 +102,7 @@ class Batch:
         protected: tuple[int, ...] = (),
     ):
         self.model = model
+        self._axes = getattr(model, "axes", 0)
         self.vocab = vocab
         self.store = store
         self.prefix = prefix
@@ -158,7 +160,8 @@ class Batch:
         start, end = sequence.prefilled, sequence.context
         chunk = mx.array(sequence.tokens(start, end), mx.int32)
         with head.last():
-            logits = self.model(chunk[None], cache=self.store.prefill_caches(sequence.row))[:, -1, :]
+            logits = self._forward(chunk[None], self.store.prefill_caches(sequence.row), [_part(sequence, start, end)])
+            logits = logits[:, -1, :]
         self.store.extend(sequence.row, end - start)
         sampler = Sampler([sequence], self.vocab, masks=self._masks, protected=self._protected)
         launch = Launch([sequence], sampler(logits, History(self.vocab)), self.store.written(sequence.row), [])
@@ -174,13 +177,19 @@ class Batch:
     def _prefill_chunk(self, sequence: Sequence, end: int) -> None:
         start = sequence.prefilled
         chunk = mx.array(sequence.tokens(start, end), mx.int32)
-        self.model(chunk[None], cache=self.store.prefill_caches(sequence.row))
+        self._forward(chunk[None], self.store.prefill_caches(sequence.row), [_part(sequence, start, end)])
         self.store.extend(sequence.row, end - start)
         finite = self.store.finite(sequence.row, start, end)
         mx.eval(self.store.written(sequence.row), finite)
         if not finite.item():
             raise NotFinite
         sequence.prefilled = end
+
+    def _forward(self, tokens: mx.array, caches: list[Any], stretches: list[Stretch]) -> mx.array:
+        """tokens int32 [lanes, tokens], those of the stretches one after another -> logits."""
+        more = given(stretches, axes=self._axes)
+        logits: mx.array = self.model(tokens, cache=caches, **({} if more is None else {"given": more}))
+        return logits
 
     # --- decoding ----------------------------------------------------------------------------------------------------
 
@@ -202,9 +211,12 @@ class Batch:
         fed = inputs[0] if len(inputs) == 1 else mx.concatenate(inputs)
         for sequence, tokens in prompts:
             self.store.extend(sequence.row, tokens)
+        # A lane may be that of one of these prompts, whose last token comes after them.
+        stretches = [_next(sequence) for sequence in self.lanes]
+        stretches += [_part(each, each.prefilled, each.prefilled + count) for each, count in prompts]
         views = self.store.views(spans=[(each.row, count) for each, count in prompts])
         with head.lanes(lanes or None):
-            logits = self.model(fed[:, None], cache=views)
+            logits = self._forward(fed[:, None], views, stretches)
         rest = self.store.advance()
         chunks = []
         for sequence, tokens in prompts:
@@ -265,7 +277,8 @@ class Batch:
         assert self._inputs is not None
         try:
             inputs = self._inputs[mx.array([row.lane for row in rows], mx.int32)]
-            logits = self.model(inputs[:, None], cache=self.store.views(rows))[:, -1, :]
+            stretches = [_next(of[id(row)]) for row in rows]
+            logits = self._forward(inputs[:, None], self.store.views(rows), stretches)[:, -1, :]
             sampler = Sampler([of[id(row)] for row in rows], self.vocab, masks=self._masks)
             drawn = sampler(logits, History(self.vocab))
             drawn.settle()
@@ -360,3 +373,14 @@ class Batch:
         self._inputs = mx.concatenate(pieces)[mx.array(order, mx.int32)] if order else None
         self._sampler = Sampler(self.lanes, self.vocab, masks=self._masks, protected=self._protected)
         self._changed = False
+
+
+def _part(sequence: Sequence, start: int, end: int) -> Stretch:
+    return Stretch(sequence.seen, start, end)
+
+
+def _next(sequence: Sequence | None) -> Stretch:
+    """The token that its lane is fed next; None: a lane that computes for nobody."""
+    if sequence is None:
+        return Stretch(None, 0, 1)
+    return Stretch(sequence.seen, sequence.row.length, sequence.row.length + 1)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from msgspec import structs
@@ -27,6 +27,10 @@ from inference.engine.sampling import TokenLogprobs
 from inference.engine.scheduling.scheduler import Plan, Scheduler
 from inference.engine.scoring import Scoring
 from inference.engine.sequence import Sequence
+from inference.engine.vision.looking import Looking
+
+if TYPE_CHECKING:
+    from inference.engine.vision.eye import Eye
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Core:
         monitors: Monitors,
         batching: str,
         batching_reason: str,
+        eye: "Eye | None" = None,
     ):
         self.batching = batching
         self.batching_reason = batching_reason
@@ -78,6 +83,10 @@ class Core:
         self._failing = Failing(batch, self.roster, preempt=self._preempt, prefill=self._prefill)
         self._pace = Pace(scheduler.observe)
         self._scoring = Scoring(batch.model, self.roster, output)
+        self._eye = eye
+        self._looking: Looking | None = None
+        if eye is not None:
+            self._looking = Looking(eye, self.roster, output, breathe=self._turn, most=scheduler.max_waiting)
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._launch: Launch | None = None
         self._prompts: list[tuple[Sequence, int]] = []
@@ -95,11 +104,17 @@ class Core:
 
     def run(self) -> None:
         while not self._stopping:
-            self._receive()
+            self._turn()
             self._scoring.step()
-            if self.roster.live:
-                self.step()
+            if self._looking:
+                self._looking.step()
         self.batch.prefix.shut()
+
+    def _turn(self) -> None:
+        """What has arrived, and a step."""
+        self._receive()
+        if self.roster.live:
+            self.step()
 
     def stats(self) -> Stats:
         """From any thread."""
@@ -272,6 +287,10 @@ class Core:
             if first and sequence.course is not None and (parted := self.batch.prefix.divergence(sequence)):
                 sequence.course.divergence = Divergence(*parted)
             self.batch.open(sequence)
+            if sequence.seen is not None and self._eye is not None:
+                # What the prefix cache had of its pictures a moment ago may be gone.
+                for picture in sequence.seen.unseen(sequence.prefilled):
+                    self._eye.look(picture, sequence.salt)
         except Exception as error:
             self.roster.fail(sequence, error)
             return
@@ -340,7 +359,7 @@ class Core:
             self._finish_launch()
         try:
             while True:
-                work = self._inbox.get_nowait() if self.roster.live or self._scoring else self._idle()
+                work = self._inbox.get_nowait() if self.roster.live or self._scoring or self._looking else self._idle()
                 if work is None:
                     return
                 self._take(work)
@@ -381,6 +400,8 @@ class Core:
         match work:
             case Sequence() if work.scored is not None:
                 self._scoring.add(work)
+            case Sequence() if work.seen is not None and self._looking is not None:
+                self._looking.add(work)
             case Sequence():
                 self.roster.add(work)
             case CancelRequest(client, id):
@@ -395,3 +416,5 @@ class Core:
     def _cancel(self, wanted: Callable[[Sequence], bool]) -> None:
         self.roster.cancel(wanted)
         self._scoring.cancel(wanted)
+        if self._looking is not None:
+            self._looking.cancel(wanted)

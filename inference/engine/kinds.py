@@ -40,7 +40,9 @@ def kind_of(source: str) -> ModelKind:
         return "text"
     if any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or []):
         return "reranker"
-    return _sentence_transformers(folder) or ("embedding" if config.get("model_type") in ENCODERS else "text")
+    if config.get("model_type") in ENCODERS:
+        return "embedding"
+    return _sentence_transformers(folder) or ("vision" if "vision_config" in config else "text")
 
 
 def _sentence_transformers(folder: Path) -> ModelKind | None:

@@ -4,14 +4,14 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from huggingface_hub.errors import HFValidationError
 from mlx_lm.utils import load
 
 from inference.engine.guidance.grammars import Grammars
-from inference.engine.protocol import Traits
+from inference.engine.protocol import ModelKind, Traits
 from inference.engine.text.markup import AUTO, THOUGHTS, Markup, UnknownParser, markup_of
 from inference.engine.text.speech import PLAIN
 from inference.engine.text.template import end_of_turn_tokens
@@ -19,6 +19,10 @@ from inference.engine.traits import positions, traits_of
 
 FALLBACK_CONTEXT = 4096
 """For the rare model whose configuration names no context length."""
+
+
+if TYPE_CHECKING:
+    from inference.engine.vision.eye import Eye
 
 
 class ModelError(Exception):
@@ -42,6 +46,8 @@ class LoadedModel:
     markup: Markup = PLAIN
     """How it marks thoughts and calls of tools."""
     traits: Traits = field(default_factory=Traits)
+    eye: "Eye | None" = None
+    """Of a model that sees."""
     grammars: Grammars = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,7 +62,9 @@ class LoadedModel:
         return bool(self.tokenizer.has_chat_template)
 
 
-def load_model(source: str, name: str, *, tool_parser: str = AUTO, reasoning_parser: str = AUTO) -> LoadedModel:
+def load_model(
+    source: str, name: str, *, kind: ModelKind = "text", tool_parser: str = AUTO, reasoning_parser: str = AUTO
+) -> LoadedModel:
     """Loads a folder or a Hugging Face id, quantised or not. The parsers are those of `markup_of`. Raises ModelError.
 
     To be called by the thread that will run the model: MLX ties a lazy array to the thread that made it.
@@ -64,8 +72,16 @@ def load_model(source: str, name: str, *, tool_parser: str = AUTO, reasoning_par
     folder = Path(source).expanduser()
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"{source}: no config.json in this folder, so it holds no model.")
+    place = str(folder) if folder.is_dir() else source
+    eye = None
     try:
-        model, tokenizer, config = load(str(folder) if folder.is_dir() else source, return_config=True)
+        if kind == "vision":
+            # Seconds of imports, for these models only.
+            from inference.engine.vision.load import load_vision
+
+            model, tokenizer, config, eye = load_vision(place)
+        else:
+            model, tokenizer, config = load(place, return_config=True)
     except HFValidationError as error:
         raise ModelError(f"{source}: no such folder, and not a Hugging Face id either.") from error
     except FileNotFoundError as error:
@@ -89,6 +105,7 @@ def load_model(source: str, name: str, *, tool_parser: str = AUTO, reasoning_par
         defaults=_sampling_defaults(tokenizer.name_or_path),
         fingerprint=_fingerprint(Path(tokenizer.name_or_path)),
         markup=markup,
+        eye=eye,
         traits=traits_of(
             config,
             tools=markup.tools.name if markup.tools else None,

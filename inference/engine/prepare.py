@@ -5,8 +5,10 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from msgspec import structs
+from PIL import Image
 
 from inference.engine import protocol
 from inference.engine.guidance.errors import GrammarError
@@ -21,6 +23,7 @@ from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
 from inference.engine.text.speech import PLAIN, Speech, State
 from inference.engine.text.stops import StopMatcher
 from inference.engine.text.template import PromptError, encode_text, render_chat
+from inference.engine.vision.features import Seen
 
 
 @dataclass(slots=True)
@@ -59,11 +62,16 @@ class _Prompt:
     """What the answer begins with, as far as the prompt has decided that."""
     closed: bool = True
     """There will be no thought."""
+    seen: Seen | None = None
 
 
 def needs_time(request: protocol.Generate) -> bool:
     """Whether preparing it may take long enough to make others wait: grammars have to be compiled."""
-    return request.format is not None or bool(request.tools and request.tool_choice == "required")
+    return bool(request.media) or request.format is not None or _must_call(request)
+
+
+def _must_call(request: protocol.Generate) -> bool:
+    return bool(request.tools and request.tool_choice == "required")
 
 
 def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limits: Limits | None = None) -> Request:
@@ -92,6 +100,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
                 weight=request.weight,
                 priority=request.priority,
                 salt=request.salt,
+                seen=prompt.seen,
                 loops=limits.loops(),
                 course=Course() if request.diagnostics else None,
             )
@@ -141,15 +150,30 @@ def _chat_prompt(
     options = {"enable_thinking": False, **request.template}
     if tools:
         options["tools"] = tools
-    text = render_chat(model.tokenizer, messages, options)
-    # The template has written the beginning-of-text token itself.
-    tokens = encode_text(model.tokenizer, text, special=False)
+    seen = None
+    if request.media:
+        text, tokens, seen = _with_pictures(messages, request, model, options)
+    else:
+        text = render_chat(model.tokenizer, messages, options)
+        # The template has written the beginning-of-text token itself.
+        tokens = encode_text(model.tokenizer, text, special=False)
     thought = model.markup.thought
     if thought is None:
-        return _Prompt(tokens)
+        return _Prompt(tokens, seen=seen)
     if text.rstrip().endswith(thought[0]):
-        return _Prompt(tokens, State.THOUGHT, closed=False)
-    return _Prompt(tokens, closed=text.rstrip().endswith(thought[1]) or not options["enable_thinking"])
+        return _Prompt(tokens, State.THOUGHT, closed=False, seen=seen)
+    closed = text.rstrip().endswith(thought[1]) or not options["enable_thinking"]
+    return _Prompt(tokens, closed=closed, seen=seen)
+
+
+def _with_pictures(
+    messages: list[dict[str, object]], request: protocol.Generate, model: LoadedModel, options: dict[str, object]
+) -> tuple[str, list[int], Seen]:
+    if model.eye is None:
+        raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
+    text = model.eye.render(messages, options)
+    pictures = [Image.open(BytesIO(each.data)).convert("RGB") for each in request.media]
+    return text, *model.eye.read(text, pictures)
 
 
 def _plain_prompt(prompt: str | list[int], suffix: str | None, model: LoadedModel) -> _Prompt:

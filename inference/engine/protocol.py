@@ -54,12 +54,20 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
     """The schema as JSON, the regular expression, or the grammar in llguidance's dialect of Lark."""
 
 
+class Media(msgspec.Struct):
+    """A file as its client sent it."""
+
+    data: bytes
+
+
 class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     """One request: a conversation or plain prompts, and what is to be done with them."""
 
     id: str
     messages: list[dict[str, Any]] | None = None
     """A conversation for the model's chat template."""
+    media: list[Media] = []
+    """What the parts `{"type": "image"}` of the conversation's messages stand for, in their order."""
     prompts: list[str | list[int]] = []
     """Plain prompts, as text or as token ids; each gets answers of its own."""
     n: int = 1

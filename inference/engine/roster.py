@@ -62,6 +62,10 @@ class Roster:
         self.live[sequence.id] = sequence
         self._batch.prefix.admit(sequence)
 
+    def found(self, sequence: Sequence) -> int:
+        """How many tokens of one that is not queued yet the prefix cache would find now."""
+        return self._batch.prefix.look_up(sequence)
+
     def refuse(self, sequence: Sequence, code: FailureCode, message: str, retry_after: float | None = None) -> None:
         """One that is not queued. retry_after: seconds."""
         self._output.put(Failure(sequence, code, message, retry_after))

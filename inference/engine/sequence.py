@@ -16,6 +16,7 @@ from inference.engine.protocol import (
     TokenLogprob,
 )
 from inference.engine.text.speech import Speech
+from inference.engine.vision.features import Seen
 
 if TYPE_CHECKING:
     from inference.engine.sampling import TokenLogprobs
@@ -118,6 +119,8 @@ class Sequence:
     weight: float = 1.0
     """The user's share against others'."""
     priority: str = "api"
+    seen: Seen | None = None
+    """The prompt's pictures, if it has any."""
     salt: str = ""
     """What may share cached prefixes with it: its team's name for that."""
     received: float = field(default_factory=perf_counter)

@@ -97,9 +97,9 @@ class Tap:
         self.steps: list[tuple[list[tuple[str, int, int]], mx.array]] = []
         """Request, position and lane, with the step's logits."""
 
-    def __call__(self, tokens: mx.array, cache: Any = None) -> mx.array:
+    def __call__(self, tokens: mx.array, cache: Any = None, **given: Any) -> mx.array:
         self._engine.now += STEP_SECONDS + TOKEN_SECONDS * tokens.size
-        logits: mx.array = self._model(tokens, cache=cache)
+        logits: mx.array = self._model(tokens, cache=cache, **given)
         if not self.lanes:
             return logits
         there = [(lane, sequence) for lane, sequence in enumerate(self.lanes) if sequence is not None]
@@ -161,7 +161,8 @@ class Engine:
         if say is not None:
             self.tap.script[id] = say
             request["max_tokens"] = len(say)
-        sequence = prepare(CLIENT, Generate(id=id, prompts=[prompt], **request), self.model).sequences[0]
+        asked = Generate(id=id, **({"prompts": [prompt]} if prompt else {}), **request)
+        sequence = prepare(CLIENT, asked, self.model).sequences[0]
         sequence.received = self.now
         self.sequences[id] = sequence
         if stop_after is not None:
@@ -175,10 +176,10 @@ class Engine:
     def tick(self) -> bool:
         """One turn of the core's own loop, less its sleep; whether there is anything left to do."""
         self.core._inbox.put(None)  # ends the loop's wait for more
-        self.core._receive()
-        if self.core.roster.live:
-            self.core.step()
-        return bool(self.core.roster.live)
+        self.core._turn()
+        if self.core._looking:
+            self.core._looking.step()
+        return bool(self.core.roster.live or self.core._looking)
 
     def finish(self, most: int = 5000) -> None:
         """Runs until everyone has ended and left."""

@@ -132,13 +132,16 @@ class Step:
         return array
 
     def window_of(self, mask: Any) -> int | None:
-        """Raises Altered for a mask that `stand_in` did not make."""
+        """Raises Altered for a mask that `stand_in` did not make. Models of mlx-vlm hand on a slice of it, which is
+        another array: where there is one stand-in only, what has its shape is taken for it."""
         if mask is None:
             return None
-        try:
-            return self._windows[id(mask)][1]
-        except KeyError:
-            raise Altered("the model makes masks of its own") from None
+        if (known := self._windows.get(id(mask))) is not None:
+            return known[1]
+        stand_ins = [*self._windows.values()]
+        if len(stand_ins) == 1 and mask.shape == stand_ins[0][0].shape and mask.dtype == stand_ins[0][0].dtype:
+            return stand_ins[0][1]
+        raise Altered("the model makes masks of its own")
 
 
 class DecodeView:

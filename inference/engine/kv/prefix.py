@@ -86,14 +86,20 @@ class PrefixCache(Rows):
     # --- before it runs ----------------------------------------------------------------------------------------------
 
     def admit(self, sequence: Sequence) -> None:
-        chain = Chain(self._root(sequence.salt), self.index.size)
-        chain.extend(sequence.prompt)
-        sequence.chain = chain
+        sequence.chain = chain = self._chain(sequence)
         self._wanted.update(chain.keys)
         if self._has_state:
             self._stops[sequence.id] = self._state_stops(sequence.prompt)
         if self._spill:
             self._spill.ask(sequence, self.estimate(sequence))
+
+    def _chain(self, sequence: Sequence) -> Chain:
+        chain = Chain(self._root(sequence.salt), self.index.size, sequence.seen.media if sequence.seen else ())
+        chain.extend(sequence.prompt)
+        return chain
+
+    def look_up(self, sequence: Sequence) -> int:
+        return self.index.peek(self._chain(sequence), sequence.context - 1, state=self._has_state).tokens
 
     def forget(self, sequence: Sequence) -> None:
         if sequence.chain is None:

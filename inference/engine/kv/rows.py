@@ -23,6 +23,10 @@ class Rows:
         """How many of its tokens would be found now."""
         return 0
 
+    def look_up(self, sequence: Sequence) -> int:
+        """The same, for one that has not been admitted."""
+        return 0
+
     def held(self, sequence: Sequence) -> bool:
         """Whether it should wait: another sequence is computing what it could take over."""
         return False

@@ -1,0 +1,1 @@
+"""Models that see: what pictures become in a prompt, and how that reaches the batch."""

@@ -1,0 +1,158 @@
+"""Pictures to tokens and features, by the model's own processor and encoder."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormatter
+from mlx_vlm.utils import prepare_inputs
+from PIL import Image
+
+from inference.engine.text.template import PromptError, render_chat
+from inference.engine.vision.features import Features, Picture, Seen
+from inference.engine.vision.speaker import Speaker, blocks
+
+KEPT_BYTES = 256 << 20
+"""Of features that no running request needs, for when their picture comes again."""
+IMAGE = {"type": "image"}
+"""A part of a message that stands for the next of its pictures."""
+TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+
+
+class Eye:
+    """`read` is for the intake threads, `look` for the step thread."""
+
+    def __init__(self, speaker: Speaker, processor: Any, tokenizer: Any, config: Any):
+        self._speaker = speaker
+        self._processor = processor
+        self._tokenizer = tokenizer
+        self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
+        kind = str(config.model_type).lower()
+        self._formatter = MessageFormatter(kind) if kind in MODEL_CONFIG else None
+        self._marked = self._render([{"role": "user", "content": [IMAGE]}], {})
+        self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
+        self.looked = 0
+        """Pictures that went through the encoder; and those whose features were still known."""
+        self.remembered = 0
+        self._breath: Callable[[], None] | None = None
+        for name in TOWERS:
+            for block in blocks(getattr(speaker.model, name, None)):
+                self._slow_down(block)
+
+    # --- prompts -----------------------------------------------------------------------------------------------------
+
+    def render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
+        """A conversation whose contents may be lists of texts and of `IMAGE`. Raises PromptError."""
+        text = self._render(messages, options)
+        wanted = sum(part == IMAGE for message in messages for part in _parts(message))
+        if self._count(text) != wanted * self._count(self._marked):
+            raise PromptError("A text has the words that stand for a picture in this model's prompts.", "messages")
+        return text
+
+    def _count(self, text: str) -> int:
+        return sum(token == self.token for token in self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
+        return render_chat(self._tokenizer, [self._formatted(message) for message in messages], options)
+
+    def _formatted(self, message: dict[str, Any]) -> dict[str, Any]:
+        """In the words of the model's family: some have a part for each picture, some a mark in the text."""
+        parts = _parts(message)
+        if self._formatter is None or not any(part == IMAGE for part in parts):
+            return message
+        made = self._formatter.format_message(parts, num_images=0, num_audios=0)
+        return {**message, "content": made["content"] if isinstance(made, dict) else made}
+
+    def read(self, text: str, pictures: Sequence[Image.Image]) -> tuple[list[int], Seen]:
+        """The prompt's tokens, and where its pictures are among them. Raises PromptError."""
+        prompt = self._processed(text, pictures)
+        tokens: list[int] = prompt["input_ids"][0].tolist()
+        places = np.flatnonzero(prompt["input_ids"][0] == self.token).astype(np.int32)
+        found: list[Picture] = []
+        first = 0
+        for picture in pictures:
+            inputs = self._processed(self._marked, [picture])
+            count = int((inputs["input_ids"][0] == self.token).sum())
+            found.append(Picture(_digest(picture), first, first + count, inputs))
+            first += count
+        if first != len(places) or not all(each.first < each.last for each in found):
+            raise PromptError("This model's processor can't tell the pictures of this prompt apart.", "messages")
+        positions, shift = self._positions(prompt)
+        return tokens, Seen(found, places, positions, shift)
+
+    def _processed(self, text: str, pictures: Sequence[Image.Image]) -> dict[str, Any]:
+        inputs = prepare_inputs(self._processor, images=list(pictures), prompts=[text])
+        return {name: np.array(value) for name, value in inputs.items() if value is not None}
+
+    def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
+        if not self._speaker.axes:
+            return None, 0
+        grid = mx.array(prompt["image_grid_thw"])
+        ids = mx.array(prompt["input_ids"])
+        positions, shift = self._speaker.language.get_rope_index(ids, grid, None, mx.ones_like(ids))
+        return np.array(positions, np.int32)[:, 0], int(shift.item())
+
+    # --- features ----------------------------------------------------------------------------------------------------
+
+    def look(self, picture: Picture, salt: str, breathe: Callable[[], None] | None = None) -> None:
+        """Fills in its features. breathe: called between the encoder's layers, so that others need not wait for all of
+        it. What another salt has looked at is looked at again: how fast that goes would tell."""
+        key = (salt, picture.digest)
+        if (known := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            self.remembered += 1
+            picture.features, picture.inputs = known, {}
+            return
+        inputs = {name: mx.array(value) for name, value in picture.inputs.items()}
+        ids = inputs.pop("input_ids")
+        with self._breathing(breathe):
+            made = self._speaker.model.get_input_embeddings(
+                ids, inputs.pop("pixel_values"), mask=inputs.pop("attention_mask", None), **inputs
+            )
+            places = mx.array(np.flatnonzero(np.array(ids[0]) == self.token).astype(np.int32))
+            levels = made.deepstack_visual_embeds
+            features = Features(made.inputs_embeds[0][places], tuple(levels) if levels is not None else ())
+            mx.eval(features.rows, features.deep)
+        self.looked += 1
+        picture.features, picture.inputs = features, {}
+        self._kept[key] = features
+        while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+
+    @contextmanager
+    def _breathing(self, breathe: Callable[[], None] | None) -> Iterator[None]:
+        self._breath = breathe
+        try:
+            yield
+        finally:
+            self._breath = None
+
+    def _slow_down(self, block: nn.Module) -> None:
+        """Gives this layer a class of its own, which computes its output at once where somebody wants to breathe."""
+        kind = type(block)
+        plain, eye = kind.__call__, self
+
+        def call(layer: Any, *args: Any, **more: Any) -> Any:
+            answer = plain(layer, *args, **more)
+            if eye._breath is not None:
+                mx.eval(answer)
+                eye._breath()
+            return answer
+
+        block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _digest(picture: Image.Image) -> bytes:
+    mark = hashlib.sha256(f"{picture.size}".encode())
+    mark.update(picture.tobytes())
+    return mark.digest()
