@@ -29,7 +29,7 @@ class Eye:
 
     def __init__(self, speaker: Speaker, processor: Any, tokenizer: Any, config: Any):
         self._speaker = speaker
-        self._processor = processor
+        self.processor = processor
         self._tokenizer = tokenizer
         self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
         kind = str(config.model_type).lower()
@@ -86,7 +86,7 @@ class Eye:
         return tokens, Seen(found, places, positions, shift)
 
     def _processed(self, text: str, pictures: Sequence[Image.Image]) -> dict[str, Any]:
-        inputs = prepare_inputs(self._processor, images=list(pictures), prompts=[text])
+        inputs = prepare_inputs(self.processor, images=list(pictures), prompts=[text])
         return {name: np.array(value) for name, value in inputs.items() if value is not None}
 
     def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
