@@ -41,11 +41,12 @@ class Engine:
 
     def submit(self, request: Request) -> Job:
         [job] = self.reception.prepare(CLIENT, request).work
+        assert isinstance(job, Job)
         self.core.submit(job)
         return job
 
     def tick(self) -> bool:
-        self.core.submit(None)
+        self.core._inbox.put(None)  # ends the loop's wait for more
         self.core._receive()
         if self.core._live:
             self.core.step()
