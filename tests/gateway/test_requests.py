@@ -6,16 +6,9 @@ from typing import Any
 
 import pytest
 
-from accounts.authentication import Principal
 from gateway.ask import DEFAULT_TEMPERATURE, fold
 from inference.engine import protocol
-from tests.gateway.bodies import CALLS, TOOL, USER, chat, completion
-
-
-def principal(*, user_id: int, team_id: int | None = None, key_id: int = 1) -> Principal:
-    return Principal(
-        key_id=key_id, key_prefix="sk-atelier-1", user_id=user_id, username="u", team_id=team_id, expires_at=None
-    )
+from tests.gateway.bodies import CALLS, TOOL, USER, chat, completion, principal
 
 
 def test_nulls_and_neutral_values_are_defaults() -> None:
