@@ -11,12 +11,13 @@ from typing import Any
 import mlx.core as mx
 from msgspec import structs
 
-from inference.engine.batch import Batch, Launch
+from inference.engine.batch import Batch
 from inference.engine.books import Books
 from inference.engine.encoder.job import Job
 from inference.engine.failing import Failing, nothing_drawn
 from inference.engine.guidance.guide import TOO_COMPLEX, GuideFailed
 from inference.engine.intake import Work
+from inference.engine.launch import Launch
 from inference.engine.loop import StepLoop, Wanted
 from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
