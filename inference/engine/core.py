@@ -4,22 +4,25 @@ import gc
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from msgspec import structs
 
-from inference.engine.batch import Batch, Launch
+from inference.engine.batch import Batch
 from inference.engine.books import Books
+from inference.engine.encoder.job import Job
 from inference.engine.failing import Failing, nothing_drawn
 from inference.engine.guidance.guide import TOO_COMPLEX, GuideFailed
-from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
+from inference.engine.intake import Work
+from inference.engine.launch import Launch
+from inference.engine.loop import StepLoop, Wanted
 from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.monitors.repetition import RepetitionMonitor
-from inference.engine.output import End, Output, Recall, Tokens
+from inference.engine.output import End, Output, Tokens
 from inference.engine.pace import Pace
 from inference.engine.protocol import Divergence, Stats
 from inference.engine.roster import Roster
@@ -47,7 +50,7 @@ NAP = 0.002
 """Seconds between two looks at a queue in which nobody may run yet."""
 
 
-class Core:
+class Core(StepLoop):
     """Plans, runs and commits steps for as long as there is work, and sleeps when there is none.
 
     While nothing changes, the step after is launched before the tokens of the one before are read, so that the device
@@ -67,6 +70,7 @@ class Core:
         batching_reason: str,
         eye: "Eye | None" = None,
     ):
+        super().__init__(output)
         self.batching = batching
         self.batching_reason = batching_reason
         self.batch = batch
@@ -76,7 +80,6 @@ class Core:
         self._divergence = monitors.divergence
         self._prober = monitors.prober
         self._rows = scheduler.max_rows
-        self._output = output
         self._end_tokens = end_tokens
         self.books = Books(batch, self._reports)
         self.roster = Roster(batch, scheduler, output, self.memory, self.books)
@@ -86,35 +89,14 @@ class Core:
         self._eye = eye
         self._looking: Looking | None = None
         if eye is not None:
-            self._looking = Looking(eye, self.roster, output, breathe=self._turn, most=scheduler.max_waiting)
-        self._inbox: SimpleQueue[Work | None] = SimpleQueue()
+            self._looking = Looking(eye, self.roster, output, breathe=self._breathe, most=scheduler.max_waiting)
         self._launch: Launch | None = None
         self._prompts: list[tuple[Sequence, int]] = []
         """What prefills in the step that was launched last, if that is mixed."""
-        self._stopping = False
-
-    def submit(self, work: Work) -> None:
-        """From any thread."""
-        self._inbox.put(work)
-
-    def stop(self) -> None:
-        """From any thread or a signal handler: the loop ends after the step under way."""
-        self._stopping = True
-        self._inbox.put(None)
 
     def run(self) -> None:
-        while not self._stopping:
-            self._turn()
-            self._scoring.step()
-            if self._looking:
-                self._looking.step()
+        super().run()
         self.batch.prefix.shut()
-
-    def _turn(self) -> None:
-        """What has arrived, and a step."""
-        self._receive()
-        if self.roster.live:
-            self.step()
 
     def stats(self) -> Stats:
         """From any thread."""
@@ -352,19 +334,27 @@ class Core:
 
     # --- what the other threads send ---------------------------------------------------------------------------------
 
+    @property
+    def _busy(self) -> bool:
+        return bool(self.roster.live or self._scoring or self._looking)
+
+    def _turn(self) -> None:
+        self._scoring.step()
+        if self._looking is not None:
+            self._looking.step()
+        if self.roster.live:
+            self.step()
+
+    def _breathe(self) -> None:
+        """A turn of all others, while a picture is being looked at."""
+        self._receive()
+        self._turn()
+
     def _receive(self) -> None:
-        """Takes in all that has arrived; sleeps while there is nothing to do."""
         if self._prompts:
             # The plan has to know how far these are, and who came meanwhile.
             self._finish_launch()
-        try:
-            while True:
-                work = self._inbox.get_nowait() if self.roster.live or self._scoring or self._looking else self._idle()
-                if work is None:
-                    return
-                self._take(work)
-        except Empty:
-            return
+        super()._receive()
 
     def _idle(self) -> Work | None:
         """Blocks until there is work; rows that ended leave first, and buffers that nobody needs any more go back."""
@@ -396,24 +386,16 @@ class Core:
         if work is not None:
             self._take(work)
 
-    def _take(self, work: Work) -> None:
-        match work:
-            case Sequence() if work.scored is not None:
-                self._scoring.add(work)
-            case Sequence() if work.seen is not None and self._looking is not None:
-                self._looking.add(work)
-            case Sequence():
-                self.roster.add(work)
-            case CancelRequest(client, id):
-                self._cancel(lambda each: each.request.id == id and each.client == client)
-            case CancelClient(client):
-                self._cancel(lambda each: each.client == client)
-            case ReconcileRequest(client, ids):
-                wanted = set(ids)
-                self._cancel(lambda each: each.request.id in wanted)
-                self._output.put(Recall(client, ids))
+    def _add(self, sequence: Sequence | Job, /) -> None:
+        assert isinstance(sequence, Sequence)
+        if sequence.scored is not None:
+            self._scoring.add(sequence)
+        elif sequence.seen is not None and self._looking is not None:
+            self._looking.add(sequence)
+        else:
+            self.roster.add(sequence)
 
-    def _cancel(self, wanted: Callable[[Sequence], bool]) -> None:
+    def _cancel(self, wanted: Wanted) -> None:
         self.roster.cancel(wanted)
         self._scoring.cancel(wanted)
         if self._looking is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from inference.engine.batch import Launch
+from inference.engine.launch import Launch
 
 Observe = Callable[[int, Sequence[tuple[int, int]], float], None]
 """Rows that decoded, chunks that were prefilled (tokens, and those before them), seconds."""

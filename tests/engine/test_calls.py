@@ -10,7 +10,12 @@ from inference.engine.text.call_json import is_object
 from inference.engine.text.markup import JSON_CALLS, Markup, tool_parsers
 from inference.engine.text.speech import State
 from tests.engine.listening import hear, markup, splits
-from tests.engine.recorded_calls import CODE, PARIS, RECORDED, TIME, TOOLS, Recorded
+from tests.engine.recorded_calls import CODE, PARIS, TIME, TOOLS, Recorded
+from tests.engine.recorded_json import IN_JSON
+from tests.engine.recorded_tags import IN_TAGS
+from tests.engine.recorded_whole import READ_WHOLE
+
+RECORDED = [*IN_JSON, *IN_TAGS, *READ_WHOLE]
 
 STREAMED = (
     "json_tools",

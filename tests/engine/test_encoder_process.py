@@ -1,40 +1,21 @@
 """An embedding model's engine process, spoken to in its own protocol."""
 
 import asyncio
-import contextlib
 import subprocess
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inference.client import EngineClient
 from inference.engine.protocol import LOAD_FAILED, Accepted, Embed, Embedded, Failed, Finished, Generate, Ranked, Rerank
 from inference.supervisor import engine_environment
 from tests.support.encoders_made import library_scores, library_vectors, make_embedder, make_reranker
+from tests.support.engine_process import engine_process
 from tests.support.server import ROOT
 
 TEXTS = ["The quick brown fox", "a", "again and again", "Ça va très bien, merci; grüß Gott und schöne Straße!"]
-
-
-@contextlib.contextmanager
-def engine_process(model, *arguments):
-    """Its endpoint, in a folder short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="engine-") as folder:
-        endpoint = f"ipc://{folder}/{uuid.uuid4().hex[:8]}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "inference.engine", "--model", str(model), "--name", "made", "--endpoint", endpoint,
-             *arguments],
-            env=engine_environment(), cwd=ROOT,
-        )  # fmt: skip
-        try:
-            yield endpoint
-        finally:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +25,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def endpoint(model):
-    with engine_process(model) as endpoint:
+    with engine_process(model) as (endpoint, _):
         yield endpoint
-
-
-@pytest.fixture
-async def client():
-    client = EngineClient(f"test-{uuid.uuid4().hex}")
-    yield client
-    await client.close()
 
 
 async def events_of(generation):
@@ -113,7 +87,7 @@ async def test_a_cancelled_request_ends_at_once(client, endpoint):
 async def test_a_reranker(client, tmp_path, family, arguments):
     model = make_reranker(tmp_path / "ranks", family)
     expected = library_scores(model, "fox?", TEXTS)
-    with engine_process(model, *arguments) as endpoint:
+    with engine_process(model, *arguments) as (endpoint, _):
         assert (await client.wait_ready(endpoint, 60)).kind == "reranker"
         _, ranked, finished = await events_of(client.generate(endpoint, Rerank("r", "fox?", TEXTS)))
     assert isinstance(ranked, Ranked) and np.abs(np.array(ranked.scores) - expected).max() < 2e-6

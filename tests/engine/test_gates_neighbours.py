@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.engine.batch import Launch
+from inference.engine.launch import Launch
 from inference.engine.scheduling.memory import Memory
 from tests.support.engine_made import MATRIX, Engine
 from tests.support.models_made import KINDS, broken_token, loaded, words

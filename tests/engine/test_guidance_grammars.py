@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from inference.engine.guidance import grammars as module
 from inference.engine.guidance.errors import GrammarError
+from inference.engine.guidance.grammars import REMEMBERED
 from inference.engine.prepare import Refusal, prepare
 from inference.engine.protocol import Format, Generate
 from tests.support.guided import SAY, schema_format
@@ -77,14 +77,12 @@ def test_matchers_of_one_grammar_are_independent(grammars):
     assert grammars.matcher(grammar).consume_token(a)
 
 
-def test_what_is_remembered_is_bounded(grammars, monkeypatch):
-    monkeypatch.setattr(module, "REMEMBERED", 2000)
-    last = None
-    for at in range(40):
-        last = grammars.of_format(schema_format({"const": f"{at} {'x' * 100}"}))
+def test_what_is_remembered_is_bounded(grammars):
+    for at in range(12):
+        last = grammars.of_format(schema_format({"const": f"{at}", "description": "x" * 400_000}))
         grammars.matcher(last)
-    assert sum(len(grammar.text) for grammar in grammars._known) == grammars._characters <= 2000
-    assert last in grammars._known
+    assert sum(len(grammar.text) for grammar in grammars._known) == grammars._characters <= REMEMBERED
+    assert last in grammars._known and len(grammars._known) < 12
 
 
 # --- how a schema is read --------------------------------------------------------------------------------------------

@@ -1,12 +1,10 @@
 """One real engine process, spoken to in its own protocol."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import uuid
 
 import pytest
@@ -16,7 +14,7 @@ import zmq.asyncio
 from inference.client import EngineClient, EngineDied, EngineUnavailable
 from inference.engine import protocol
 from inference.engine.protocol import Accepted, Delta, Ended, Failed, Finished, FirstToken, Generate, Sampling
-from inference.supervisor import engine_environment
+from tests.support.engine_process import engine_process
 from tests.support.models_made import FAMILIES, make_model
 from tests.support.server import ROOT
 from tests.support.tokenizers_made import byte_fallback, byte_level
@@ -24,41 +22,11 @@ from tests.support.tokenizers_made import byte_fallback, byte_level
 PROMPTS = ["The quick brown fox", "def main():", "again", "Ça va très bien, merci; grüß Gott und schöne Straße! " * 3]
 
 
-@contextlib.contextmanager
-def engine_process(model, folder, *arguments):
-    """Its endpoint and process."""
-    endpoint = f"ipc://{folder}/{uuid.uuid4().hex[:8]}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "inference.engine", "--model", str(model), "--name", "made", "--endpoint", endpoint,
-         *arguments],
-        env=engine_environment(), cwd=ROOT,
-    )  # fmt: skip
-    try:
-        yield endpoint, process
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="engine-") as path:
-        yield path
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory, folder):
+def engine(tmp_path_factory):
     model = make_model(tmp_path_factory.mktemp("model"))
-    with engine_process(model, folder, "--max-num-seqs", "8", "--max-waiting", "12") as (endpoint, _):
+    with engine_process(model, "--max-num-seqs", "8", "--max-waiting", "12") as (endpoint, _):
         yield endpoint
-
-
-@pytest.fixture
-async def client():
-    client = EngineClient(f"test-{uuid.uuid4().hex[:8]}")
-    yield client
-    await client.close()
 
 
 async def collect(generation):
@@ -74,11 +42,11 @@ async def ask(client, endpoint, prompt, **request):
     return await collect(client.generate(endpoint, Generate(id=uuid.uuid4().hex, prompts=[prompt], **request)))
 
 
-def test_an_engine_whose_starter_is_gone_when_it_has_loaded_ends(tmp_path, folder, monkeypatch):
+def test_an_engine_whose_starter_is_gone_when_it_has_loaded_ends(tmp_path, monkeypatch):
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     monkeypatch.setenv(protocol.PARENT, str(gone.pid))
-    with engine_process(make_model(tmp_path), folder) as (_, process):
+    with engine_process(make_model(tmp_path)) as (_, process):
         assert process.wait(60) == 1
 
 
@@ -284,7 +252,7 @@ async def test_heartbeats_count(client, engine):
     ],
     ids=str,
 )
-async def test_families_batch_and_agree_with_mlx_lm(client, folder, tmp_path, family, options):
+async def test_families_batch_and_agree_with_mlx_lm(client, tmp_path, family, options):
     """Other caches, quantised weights, another kind of tokenizer: each row as mlx-lm's own generate has it."""
     from mlx_lm import load, stream_generate
 
@@ -295,14 +263,14 @@ async def test_families_batch_and_agree_with_mlx_lm(client, folder, tmp_path, fa
     for prompt in PROMPTS:
         tokens = [step.token for step in stream_generate(loaded, tokenizer, tokenizer.encode(prompt), max_tokens=8)]
         expected.append(tokenizer.decode(tokens, skip_special_tokens=True))
-    with engine_process(model, folder) as (endpoint, _):
+    with engine_process(model) as (endpoint, _):
         answers = await asyncio.gather(*(ask(client, endpoint, prompt, max_tokens=8) for prompt in PROMPTS))
     assert [text for text, _, _ in answers] == expected
 
 
-async def test_a_killed_engine_is_an_error_at_once(client, folder, tmp_path):
+async def test_a_killed_engine_is_an_error_at_once(client, tmp_path):
     model = make_model(tmp_path / "model")
-    with engine_process(model, folder) as (endpoint, process):
+    with engine_process(model) as (endpoint, process):
         await client.wait_ready(endpoint, 60)
         generation = client.generate(endpoint, Generate(id="dies", prompts=["again"], max_tokens=2000))
         async for _ in generation:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from inference.engine.sampling import History
-from tests.engine.test_sampling_rows import VOCAB, draw, logits_of, row
+from tests.engine.sampled import VOCAB, draw, logits_of, row
 
 
 def two_favourites():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from inference.engine.sampling import History, Sampler
-from tests.engine.test_sampling_rows import logits_of, row
+from tests.engine.sampled import logits_of, row
 
 
 class Allowed:

@@ -4,11 +4,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from inference.engine.protocol import Sampling
 from inference.engine.sampling import History, Sampler, groups
-from inference.engine.sequence import Request, Sequence
+from tests.engine.sampled import VOCAB, draw, logits_of, row
 
-VOCAB = 50
 KINDS = [
     dict(),
     dict(temperature=0.9),
@@ -21,24 +19,6 @@ KINDS = [
     dict(temperature=0.7, logit_bias={3: 5.0, 4: -100}),
     dict(temperature=1, top_p=0.9, logprobs=3),
 ]
-
-
-def row(name="row", prompt=(1,), position=0, **sampling):
-    sequence = Sequence(Request(name, b""), 0, list(prompt), Sampling(**sampling), 10, None)
-    sequence.launched = position
-    return sequence
-
-
-def logits_of(rows, seed=0, vocab=VOCAB):
-    return mx.random.normal((rows, vocab), key=mx.random.key(seed)) * 3
-
-
-def draw(rows, logits, history=None, **options):
-    vocab = logits.shape[-1]
-    drawn = Sampler(rows, vocab, **options)(logits, history or History(vocab))
-    drawn.settle()
-    mx.eval(drawn.arrays())
-    return drawn.tokens.tolist()
 
 
 def many(count=4000, logits=None, protected=(), **sampling):

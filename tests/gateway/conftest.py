@@ -1,9 +1,11 @@
 """The application in the tests' own process, with a real database and a scripted engine, for what needs a fault at a
-chosen moment. Everything else runs against the `server` of tests/conftest.py."""
+chosen moment. Everything else runs against the `server` of tests/conftest.py, which two kinds of client ask here."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import httpx
+import openai
 import pytest
 from channels.db import database_sync_to_async
 
@@ -12,6 +14,7 @@ from gateway import runtime
 from inference.models import Deployment, Engine, Model
 from inference.services import endpoint_of
 from tests.gateway.local import LocalGateway
+from tests.support.server import Server
 
 
 @pytest.fixture
@@ -25,3 +28,14 @@ async def gateway(transactional_db: None) -> AsyncIterator[LocalGateway]:
 
     yield LocalGateway(*await database_sync_to_async(prepare)())
     await runtime.current().close()
+
+
+@pytest.fixture
+def sdk(server: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.base_url}/v1", api_key=server.key, max_retries=0)
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client

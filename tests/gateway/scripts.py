@@ -43,6 +43,12 @@ async def begins_and_waits(engine: Any, request: Any) -> Any:
     yield Finished(request.id, "cancelled", TALLY)
 
 
+async def never_begins(engine: Any, request: Any) -> Any:
+    """Prefills for ever, whoever cancels it."""
+    yield Accepted(request.id, 7)
+    await asyncio.Event().wait()
+
+
 async def never_hears(engine: Any, request: Any) -> Any:
     yield Accepted(request.id, 7)
     yield [FirstToken(request.id, 1.0, 3.0), Delta(request.id, "Hello", 2)]

@@ -12,10 +12,9 @@ from accounts.ledger import open_record, running_of_user
 from accounts.models import ApiKey, UsageRecord
 from accounts.services import do_create_user, do_issue_key
 from gateway import cancelling, runtime
-from inference.engine.protocol import Accepted
+from tests.gateway.bodies import principal
 from tests.gateway.local import LocalGateway, until
-from tests.gateway.scripts import CHAT, TALLY, answers, begins_and_waits, body, only, with_streams
-from tests.gateway.test_requests import principal
+from tests.gateway.scripts import CHAT, TALLY, answers, begins_and_waits, body, never_begins, only, with_streams
 
 
 async def cancel(gateway: LocalGateway, id: str, **options: Any) -> Any:
@@ -70,12 +69,8 @@ async def test_the_answers_id_will_do_as_well(gateway: LocalGateway, chosen: dic
 
 
 async def test_a_waiting_request_can_be_cancelled(gateway: LocalGateway) -> None:
-    async def waits(engine: Any, request: Any) -> Any:
-        yield Accepted(request.id, 7)
-        await asyncio.Event().wait()
-
     async with (
-        gateway.engine(waits) as engine,
+        gateway.engine(never_begins) as engine,
         gateway.exchange(CHAT, body=body(stream=True), headers={"x-request-id": "queued"}) as exchange,
     ):
         await until(lambda: engine.said == 2)

@@ -13,7 +13,17 @@ from gateway import recovery, runtime, sse
 from inference.engine.protocol import Accepted, Delta, Failed, FirstToken, Tally
 from inference.models import Model
 from tests.gateway.local import LocalGateway, until
-from tests.gateway.scripts import CHAT, TALLY, answers, begins_and_waits, body, never_hears, only, with_streams
+from tests.gateway.scripts import (
+    CHAT,
+    TALLY,
+    answers,
+    begins_and_waits,
+    body,
+    never_begins,
+    never_hears,
+    only,
+    with_streams,
+)
 
 
 @with_streams
@@ -98,12 +108,8 @@ async def test_an_engine_that_dies_is_an_error_and_what_came_is_charged(gateway:
 
 
 async def test_an_engine_that_dies_before_the_first_token_is_a_500_for_a_stream_too(gateway: LocalGateway) -> None:
-    async def prefill_for_ever(engine: Any, request: Any) -> Any:
-        yield Accepted(request.id, 7)
-        await asyncio.Event().wait()
-
     async with (
-        gateway.engine(prefill_for_ever) as engine,
+        gateway.engine(never_begins) as engine,
         gateway.exchange(CHAT, body=body(stream=True)) as exchange,
     ):
         await until(lambda: bool(engine.requests))

@@ -30,12 +30,6 @@ def sdk(server: Server) -> anthropic.Anthropic:
     return anthropic.Anthropic(base_url=server.base_url, api_key=server.key, max_retries=0)
 
 
-@pytest.fixture
-def http(server: Server) -> Any:
-    with server.client() as client:
-        yield client
-
-
 def fields(**more: Any) -> dict[str, Any]:
     """The built-in model's own default is greedy."""
     return {"model": "default", "max_tokens": 100, "messages": SUM, **more}

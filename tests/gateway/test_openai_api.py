@@ -18,17 +18,6 @@ SAME_TOKEN_FOR_EVER = {"300": 100}
 
 
 @pytest.fixture
-def sdk(server: Server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.base_url}/v1", api_key=server.key, max_retries=0)
-
-
-@pytest.fixture
-def http(server: Server) -> Any:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
 def endless() -> dict[str, Any]:
     """Says a few tokens at random: a text that repeats itself is ended (--repetition-policy)."""
     few = {str(token): 100 for token in range(300, 332)}

@@ -1,7 +1,6 @@
 """`/v1/responses` as OpenAI's own SDK sees it, from a whole Atelier with a real model."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -22,17 +21,6 @@ WEATHER: Any = {
 QUESTION: Any = {"role": "user", "content": "What is the weather in Paris?"}
 RESULT = "18 degrees and sunny"
 LOGPROBS: Any = "message.output_text.logprobs"
-
-
-@pytest.fixture
-def sdk(server: Server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.base_url}/v1", api_key=server.key, max_retries=0)
-
-
-@pytest.fixture
-def http(server: Server) -> Iterator[httpx.Client]:
-    with server.client() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 
 from gateway import runtime
-from inference import client
+from inference.client import link
 from inference.engine.protocol import Failed
 from inference.models import Engine
 from tests.gateway.local import LocalGateway, until
@@ -40,7 +40,8 @@ async def test_a_loading_model_says_how_long_that_took_before(
     # The real limit, only shorter: nobody waits for the whole of it here.
     monkeypatch.setattr(settings, "ENGINE_WAIT_SECONDS", 0.1)
     now = 1000.0
-    monkeypatch.setattr(client, "monotonic", lambda: now)
+    # The real clock would have to be waited for, minutes of it.
+    monkeypatch.setattr(link, "monotonic", lambda: now)
 
     async def hint() -> float:
         answer = await gateway.ask(CHAT, body=body())
@@ -50,7 +51,7 @@ async def test_a_loading_model_says_how_long_that_took_before(
         )
         return float(answer.headers["retry-after-ms"]) / 1000
 
-    assert await hint() == client.SOONEST_SECONDS, "nothing is known yet"
+    assert await hint() == link.SOONEST_SECONDS, "nothing is known yet"
     now += 12
     assert await hint() == 12, "as long again as it is away"
     now += 18
@@ -81,4 +82,4 @@ async def test_a_model_that_could_not_be_loaded_is_not_said_to_be_loading(
 async def test_an_engine_that_died_is_not_expected_before_it_is_missed(gateway: LocalGateway) -> None:
     async with gateway.engine(never_hears):
         await until(gateway.is_ready)
-        assert runtime.current().engines.expected_in(gateway.endpoint) == client.SOONEST_SECONDS
+        assert runtime.current().engines.expected_in(gateway.endpoint) == link.SOONEST_SECONDS

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from tests.gateway.test_chat_features import ask, chunks_of
+from tests.gateway.chats import ask, chunks_of
 from tests.support.guided import HOT, check
 from tests.support.schemas import SCHEMAS
 from tests.support.server import Server
@@ -20,12 +20,6 @@ SAY: list[Any] = [{"role": "user", "content": "Tell me something."}]
 with_streams = pytest.mark.parametrize("stream", [False, True])
 OPTIONAL = "[^a]?" * 12_000
 """Takes a minute to compile, if anybody waits for it."""
-
-
-@pytest.fixture
-def http(server: Server) -> Any:
-    with server.client() as client:
-        yield client
 
 
 def json_schema(schema: Any, **fields: Any) -> dict[str, Any]:

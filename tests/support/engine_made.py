@@ -176,10 +176,8 @@ class Engine:
     def tick(self) -> bool:
         """One turn of the core's own loop, less its sleep; whether there is anything left to do."""
         self.core._inbox.put(None)  # ends the loop's wait for more
-        self.core._turn()
-        if self.core._looking:
-            self.core._looking.step()
-        return bool(self.core.roster.live or self.core._looking)
+        self.core._breathe()
+        return self.core._busy
 
     def finish(self, most: int = 5000) -> None:
         """Runs until everyone has ended and left."""

@@ -43,9 +43,7 @@ def png(picture: Image.Image) -> bytes:
 def shown(question: str, pictures: int = 1, *, before: str = "") -> list[dict[str, Any]]:
     """A conversation of one turn, the pictures between two texts."""
     parts: list[dict[str, Any]] = [{"type": "text", "text": before}] if before else []
-    return [
-        {"role": "user", "content": [*parts, *[{"type": "image"}] * pictures, {"type": "text", "text": question}]}
-    ]
+    return [{"role": "user", "content": [*parts, *[{"type": "image"}] * pictures, {"type": "text", "text": question}]}]
 
 
 def ask(engine: Engine, messages: list[dict[str, Any]], *pictures: Image.Image, **request: Any) -> str:

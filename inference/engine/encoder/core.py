@@ -2,8 +2,6 @@
 
 import gc
 import logging
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from time import perf_counter
 
 import mlx.core as mx
@@ -13,17 +11,19 @@ from msgspec import structs
 from inference.engine.encoder.batches import Waiting
 from inference.engine.encoder.encoder import Encoder
 from inference.engine.encoder.job import Job, Row
-from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
+from inference.engine.intake import Work
 from inference.engine.isolation import is_out_of_memory
+from inference.engine.loop import StepLoop, Wanted
 from inference.engine.monitors.memory import MemoryMonitor
-from inference.engine.output import Conclude, Output, Recall
+from inference.engine.output import Conclude, Output
 from inference.engine.protocol import Event, Failed, FailureCode, Finished, Stats
 from inference.engine.room import Room
+from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
 
-class EncoderCore:
+class EncoderCore(StepLoop):
     """Takes rows of all requests, a step at a time, for as long as there are any, and sleeps when there are none.
 
     A request is answered once all of its rows are there. waiting: how rows share steps.  max_waiting: requests that may
@@ -41,37 +41,20 @@ class EncoderCore:
         batching: str,
         batching_reason: str,
     ) -> None:
+        super().__init__(output)
         self.batching = batching
         self.batching_reason = batching_reason
         self.memory = memory
         self._encoder = encoder
         self._waiting = waiting
-        self._output = output
         self._max_waiting = max_waiting
-        self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._live: dict[tuple[bytes, str], Job] = {}
         self._failures = False
         """Something has failed since the last rest."""
-        self._stopping = False
         self._steps = self._requests = self._tokens = 0
         self._busy_seconds = 0.0
         self._room = Room(lambda: self._busy_seconds)
         self._looked = Stats(steps=0, running=0, waiting=0)
-
-    def submit(self, work: Work) -> None:
-        """From any thread."""
-        self._inbox.put(work)
-
-    def stop(self) -> None:
-        """From any thread or a signal handler: the loop ends after the step under way."""
-        self._stopping = True
-        self._inbox.put(None)
-
-    def run(self) -> None:
-        while not self._stopping:
-            self._receive()
-            if self._live:
-                self.step()
 
     def stats(self) -> Stats:
         """From any thread: as of the beginning of the step under way."""
@@ -153,16 +136,13 @@ class EncoderCore:
 
     # --- what the other threads send ---------------------------------------------------------------------------------
 
-    def _receive(self) -> None:
-        """Takes in all that has arrived; sleeps while there is nothing to do."""
-        try:
-            while True:
-                work = self._inbox.get_nowait() if self._live else self._idle()
-                if work is None:
-                    return
-                self._take(work)
-        except Empty:
-            return
+    @property
+    def _busy(self) -> bool:
+        return bool(self._live)
+
+    def _turn(self) -> None:
+        if self._live:
+            self.step()
 
     def _idle(self) -> Work | None:
         if self._inbox.empty():
@@ -174,20 +154,8 @@ class EncoderCore:
         self._look()
         return self._inbox.get()
 
-    def _take(self, work: Work) -> None:
-        match work:
-            case Job():
-                self._add(work)
-            case CancelRequest(client, id):
-                self._cancel(lambda job: job.id == id and job.client == client)
-            case CancelClient(client):
-                self._cancel(lambda job: job.client == client)
-            case ReconcileRequest(client, ids):
-                wanted = set(ids)
-                self._cancel(lambda job: job.id in wanted)
-                self._output.put(Recall(client, ids))
-
-    def _add(self, job: Job) -> None:
+    def _add(self, job: Sequence | Job, /) -> None:
+        assert isinstance(job, Job)
         # An engine that refuses all has no steps to look at its memory in.
         self.memory.check()
         refusal, wait = self.memory.refusal(), self.memory.interval
@@ -204,8 +172,8 @@ class EncoderCore:
         self._live[job.client, job.id] = job
         self._waiting.add(job)
 
-    def _cancel(self, chosen: Callable[[Job], bool]) -> None:
-        for job in [job for job in self._live.values() if chosen(job)]:
+    def _cancel(self, wanted: Wanted) -> None:
+        for job in [job for job in self._live.values() if wanted(job)]:
             self._part(job)
             self._output.put(Conclude(job.client, [], Finished(job.id, "cancelled", job.tally())))
 

@@ -8,7 +8,8 @@ import json
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+
+from inference.engine.text.call_reader import Piece, SteppingReader
 
 NAMES = ("name", "tool_name")
 ARGUMENTS = ("arguments", "parameters")
@@ -19,14 +20,6 @@ IN_STRING = re.compile(r'["\\\x00-\x1f]')
 OUTSIDE = re.compile(r'["{}\[\]]')
 ESCAPES = '"\\/bfnrtu'
 DECODER = json.JSONDecoder(strict=False)
-
-
-class Piece(NamedTuple):
-    """More of a call; the first of each has its name, and an id if the model gave one."""
-
-    name: str | None
-    id: str | None
-    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +91,7 @@ class Mode(Enum):
     BROKEN = auto()
 
 
-class JsonCalls:
+class JsonCalls(SteppingReader):
     """Calls as objects with a name and arguments, alone, one after the other or in a list; or each as a header and
     an object that is its arguments.
 
@@ -110,7 +103,7 @@ class JsonCalls:
         """between: marks that may stand between calls."""
         self._pattern = header.pattern if header is not None else None
         self._between = (*between, *(header.between if header is not None else ()))
-        self._rest = ""
+        super().__init__()
         self._mode = Mode.BETWEEN
         self._value = Value()
         self._key = ""
@@ -134,13 +127,6 @@ class JsonCalls:
         """Something was called, and all of it is whole."""
         return self._mode is Mode.BETWEEN and self._whole > 0
 
-    def push(self, text: str) -> list[Piece]:
-        self._rest += text
-        pieces: list[Piece] = []
-        while self._rest and self._step(pieces):
-            pass
-        return pieces
-
     def finish(self) -> list[Piece]:
         """There is no more."""
         if self._mode is not Mode.HEADED or self._rest.strip():
@@ -151,7 +137,6 @@ class JsonCalls:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _step(self, pieces: list[Piece]) -> bool:
-        """Whether it got on, and may again."""
         match self._mode:
             case Mode.BETWEEN:
                 return self._begin()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from inference.engine.text.call_json import Piece
+from inference.engine.text.call_reader import Piece, SteppingReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,16 @@ class Mode(Enum):
     ARGUMENT = auto()
 
 
-class TaggedCalls:
+class TaggedCalls(SteppingReader):
     """A call that ends before its last argument does stays without the end of its JSON; one that only lacks its own
     end is whole. A value that its parser refuses is passed on as text: the tool can say best what is wrong with it."""
 
     def __init__(self, tags: Tags, parse: Callable[[str], Any], strings: Callable[[str, str], bool]):
         """parse: a call's text -> {"arguments": {...}}. strings: (call's name, key) -> whether it's a string."""
+        super().__init__()
         self._tags = tags
         self._parse = parse
         self._strings = strings
-        self._rest = ""
         self._mode = Mode.BETWEEN
         self._call = self._argument = ""
         """The texts that the call and the argument begin with."""
@@ -97,13 +97,6 @@ class TaggedCalls:
             return not self._tags.end
         return self._mode is Mode.BETWEEN and self._whole > 0
 
-    def push(self, text: str) -> list[Piece]:
-        self._rest += text
-        pieces: list[Piece] = []
-        while self._rest and self._step(pieces):
-            pass
-        return pieces
-
     def finish(self) -> list[Piece]:
         if self._mode is not Mode.CALL:
             return []
@@ -113,7 +106,6 @@ class TaggedCalls:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _step(self, pieces: list[Piece]) -> bool:
-        """Whether it got on, and may again."""
         match self._mode:
             case Mode.BETWEEN:
                 found = self._tags.call.search(self._rest)

@@ -4,10 +4,11 @@ import json
 import re
 import uuid
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from inference.engine.protocol import CallDelta
-from inference.engine.text.call_json import Header, JsonCalls, Piece, is_object
+from inference.engine.text.call_json import Header, JsonCalls, is_object
+from inference.engine.text.call_reader import Piece, Reader
 from inference.engine.text.call_tags import ARROWS, ATTRIBUTES, LONG_PAIRS, PAIRS, TaggedCalls, Tags
 from inference.engine.text.markup import ToolFormat
 
@@ -56,24 +57,6 @@ QUOTES = {
 """Between which of their marks text is an argument's, whatever it looks like."""
 FANCIFUL = {"glm47", "laguna"}
 """Formats whose parsers make a call of any text: there only a tool that exists is called."""
-
-
-class Reader(Protocol):
-    """Of one body. What it makes of it does not depend on how the text was split."""
-
-    @property
-    def quoting(self) -> bool:
-        """A mark that comes now may be a part of an argument."""
-
-    @property
-    def settled(self) -> bool:
-        """Something was called, and all that has come is whole calls."""
-
-    def push(self, text: str) -> list[Piece]:
-        """More of the body."""
-
-    def finish(self) -> list[Piece]:
-        """The body is whole."""
 
 
 class CallReader:

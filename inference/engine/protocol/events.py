@@ -1,159 +1,10 @@
-"""What a gateway and an engine process say to each other: msgspec structs as msgpack over ZeroMQ.
-
-An engine binds two ROUTER sockets, `intake` and `output`; a client connects a DEALER to each under one identity.
-On `intake` a client sends one request struct per message; on `output` the engine answers with lists of events,
-one list per client and flush, in the order in which they happened. A request's events are
-
-    Accepted, FirstToken, (Delta | Ended)*, then exactly one of Finished | Failed     (or Failed alone)
-
-with one Ended for each answer before a Finished. Those of an Embed or Rerank are
-
-    Accepted, Embedded | Ranked, Finished                                             (or Failed for what is left)
-"""
+"""What an engine says to its clients."""
 
 from typing import Any, Literal
 
 import msgspec
 
 ModelKind = Literal["text", "vision", "embedding", "reranker"]
-
-
-class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How one row draws its tokens. The defaults are greedy and change nothing."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    """0 means all tokens."""
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    seed: int = 0
-    """32 bits; a request without a seed gets a random one from the gateway."""
-    logit_bias: dict[int, float] = {}
-    """Added to the token's logit; -100 and below bans it, 100 and above leaves nothing else."""
-    xtc_probability: float = 0.0
-    xtc_threshold: float = 0.1
-    logprobs: int | None = None
-    """None: none. n >= 0: the chosen token's, and the n likeliest tokens', at most 20."""
-
-
-# --- client -> engine ----------------------------------------------------------------------------------------------
-
-
-class Hello(msgspec.Struct, tag=True):
-    """A client that wants `Ready` now and `Stats` from now on."""
-
-
-class Format(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The form that an answer must have."""
-
-    kind: Literal["json_object", "json_schema", "regex", "grammar"]
-    text: str = ""
-    """The schema as JSON, the regular expression, or the grammar in llguidance's dialect of Lark."""
-
-
-class Media(msgspec.Struct):
-    """A file as its client sent it."""
-
-    data: bytes
-
-
-class Generate(msgspec.Struct, tag=True, omit_defaults=True):
-    """One request: a conversation or plain prompts, and what is to be done with them."""
-
-    id: str
-    messages: list[dict[str, Any]] | None = None
-    """A conversation for the model's chat template."""
-    media: list[Media] = []
-    """What the parts `{"type": "image"}` of the conversation's messages stand for, in their order."""
-    prompts: list[str | list[int]] = []
-    """Plain prompts, as text or as token ids; each gets answers of its own."""
-    n: int = 1
-    """Answers to each prompt. Those to the first have the numbers 0 to n - 1, and so on."""
-    echo: bool = False
-    """An answer begins with its plain prompt, and its log-probabilities with those of that."""
-    suffix: str | None = None
-    """What follows the answer to a plain prompt."""
-    template: dict[str, Any] = {}
-    """Extra arguments of the chat template, such as `enable_thinking`."""
-    tools: list[dict[str, Any]] = []
-    """What a conversation's answer may call, as OpenAI writes it."""
-    tool_choice: Literal["none", "auto", "required"] = "auto"
-    tool_name: str | None = None
-    """The only tool that may be called, where one is required."""
-    parallel_tool_calls: bool = True
-    format: Format | None = None
-    max_thinking_tokens: int | None = None
-    """After so many the thought is closed, and the answer begins."""
-    sampling: Sampling = Sampling()
-    omitted: list[str] = []
-    """Fields of `sampling` that the client left out: where the model has defaults of its own, they take the place."""
-    max_tokens: int | None = None
-    """None: what the context leaves, at most `default_max_tokens`."""
-    default_max_tokens: int = 32768
-    stop: list[str] = []
-    user: str = ""
-    """The account that it is for: the scheduler is fair between accounts."""
-    weight: float = 1.0
-    """The account's share against others'; above 0."""
-    priority: Literal["interactive", "api", "batch"] = "api"
-    salt: str = ""
-    """Only requests of the same salt share cached prefixes: its team's."""
-    diagnostics: bool = False
-    """Its end is to tell how it was worked on."""
-    instance: str = ""
-    """The engine process that this was meant for. A message that waited in a socket while an engine was restarted
-    reaches its successor, long after the request was answered with an error."""
-
-
-class Embed(msgspec.Struct, tag=True, omit_defaults=True):
-    """One vector for each input, from an embedding model."""
-
-    id: str
-    inputs: list[str | list[int]]
-    """As text or as token ids, which are taken as they are."""
-    dimensions: int | None = None
-    """Only the first so many of each vector, brought back to length 1."""
-    user: str = ""
-    """As in Generate, as is `instance`."""
-    instance: str = ""
-
-
-class Rerank(msgspec.Struct, tag=True, omit_defaults=True):
-    """How well each document answers the query, from a reranker."""
-
-    id: str
-    query: str
-    documents: list[str]
-    user: str = ""
-    """As in Generate, as is `instance`."""
-    instance: str = ""
-
-
-Request = Generate | Embed | Rerank
-
-
-class Cancel(msgspec.Struct, tag=True):
-    """Stop this request. Its answer is `Finished` with reason `cancelled`, unless it had ended already."""
-
-    id: str
-
-
-class Count(msgspec.Struct, tag=True):
-    """How long is the prompt of this request? It is not run. The answer is one event, Counted or Failed."""
-
-    request: Generate
-
-
-class Reconcile(msgspec.Struct, tag=True):
-    """A restarted client asks how the requests of its former life ended; those still running are cancelled."""
-
-    ids: list[str]
-
-
-# --- engine -> client ----------------------------------------------------------------------------------------------
 
 
 class Traits(msgspec.Struct, frozen=True):
@@ -390,23 +241,7 @@ class Stats(msgspec.Struct, tag=True):
     repetition: dict[str, Any] = {}
 
 
-ClientMessage = Hello | Request | Cancel | Count | Reconcile
 Event = (
     Ready | Accepted | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
     | Counted | Reconciled | Stats
 )  # fmt: skip
-
-PARENT = "ATELIER_PARENT_PID"
-"""The environment variable in which whoever starts an engine leaves its process id: by the time the engine looks, it
-may be gone."""
-LOAD_FAILED = 3
-"""An engine's exit code: the model can't be loaded, and trying again at once won't help."""
-
-encode = msgspec.msgpack.Encoder().encode
-decode_client_message = msgspec.msgpack.Decoder(ClientMessage).decode
-decode_events = msgspec.msgpack.Decoder(list[Event]).decode
-
-
-def addresses(endpoint: str) -> tuple[str, str]:
-    """The ZeroMQ addresses of an engine's intake and output sockets."""
-    return f"{endpoint}.in", f"{endpoint}.out"

@@ -1,8 +1,7 @@
-"""The gateway's end of the engine protocol: one client per process and event loop, for all engines."""
+"""The two sockets to one engine."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
@@ -12,44 +11,16 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
+from inference.client.errors import EngineDied, EngineUnavailable
+from inference.client.generation import Generation
 from inference.engine import protocol
-from inference.engine.protocol import (
-    Accepted,
-    Counted,
-    Delta,
-    Embedded,
-    Ended,
-    Failed,
-    Finished,
-    FirstToken,
-    Ranked,
-    Ready,
-    Reconciled,
-    Stats,
-    Tally,
-)
+from inference.engine.protocol import Counted, Failed, Finished, Ready, Reconciled, Stats, Tally
 
 log = logging.getLogger(__name__)
 
-SCOPE_KEY = "atelier.engines"
-"""Where an ASGI scope has the EngineClient of the process that it arrived in."""
 GREET_SECONDS = 0.05
 SOONEST_SECONDS, LATEST_SECONDS = 1.0, 600.0
 """Bounds of a guess when an engine will be there."""
-
-GenerationEvent = Accepted | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
-
-
-class EngineError(Exception):
-    """Something is wrong between us and an engine."""
-
-
-class EngineUnavailable(EngineError):
-    """The engine is not there: still loading, restarting, or stopped."""
-
-
-class EngineDied(EngineError):
-    """The engine process went away while it worked on this request."""
 
 
 class Heartbeat(NamedTuple):
@@ -57,65 +28,7 @@ class Heartbeat(NamedTuple):
     seconds_ago: float
 
 
-class Generation:
-    """One running request: an async iterator over lists of events, each list all that came since the last one.
-
-    It ends after the list whose last event is Finished or Failed, and raises EngineDied if the engine goes away
-    before. To be consumed by one task.
-    """
-
-    def __init__(self, link: "_Link", id: str):
-        self.id = id
-        self._link = link
-        self._events: list[GenerationEvent] = []
-        self._arrived = asyncio.Event()
-        self._died = False
-        self._ended = False
-        self._cancelled = False
-
-    def __aiter__(self) -> AsyncIterator[list[GenerationEvent]]:
-        return self
-
-    async def __anext__(self) -> list[GenerationEvent]:
-        if self._ended:
-            raise StopAsyncIteration
-        if not self._events and not self._died:
-            await self._arrived.wait()
-        self._arrived.clear()
-        events, self._events = self._events, []
-        if not events:
-            self._ended = True
-            raise EngineDied
-        self._ended = isinstance(events[-1], Finished | Failed)
-        return events
-
-    def cancel(self) -> None:
-        """Asks the engine to stop. Harmless when it has ended or was cancelled before."""
-        if not (self._cancelled or self._ended or self._died):
-            self._cancelled = True
-            self._link.send(protocol.Cancel(self.id))
-
-    async def drain(self, timeout: float) -> Finished | Failed | None:
-        """The end of a cancelled request, with its true tally; None if it doesn't come within `timeout` seconds."""
-        last: GenerationEvent | None = None
-        try:
-            async with asyncio.timeout(timeout):
-                async for events in self:
-                    last = events[-1]
-        except (TimeoutError, EngineDied):
-            return None
-        return last if isinstance(last, Finished | Failed) else None
-
-    def _push(self, event: GenerationEvent) -> None:
-        self._events.append(event)
-        self._arrived.set()
-
-    def _die(self) -> None:
-        self._died = True
-        self._arrived.set()
-
-
-class _Link:
+class Link:
     """The two sockets to one engine, and what is under way on them."""
 
     def __init__(self, context: zmq.asyncio.Context, endpoint: str, identity: bytes):
@@ -168,9 +81,9 @@ class _Link:
         return self._ready
 
     def generate(self, request: protocol.Request) -> Generation:
-        generation = Generation(self, request.id)
+        generation = Generation(request.id, self.send)
         if self._ready is None:
-            generation._die()
+            generation.die()
             return generation
         self._running[request.id] = generation
         request.instance = self._ready.instance
@@ -250,10 +163,10 @@ class _Link:
                 self._counted(event)
             case Finished() | Failed():
                 if (generation := self._running.pop(event.id, None)) is not None:
-                    generation._push(event)
+                    generation.push(event)
             case _:
                 if (generation := self._running.get(event.id)) is not None:
-                    generation._push(event)
+                    generation.push(event)
 
     def _counted(self, event: Counted | Failed) -> None:
         answer = self._counting.get(event.id)
@@ -284,63 +197,7 @@ class _Link:
         self._heard.clear()
         running, self._running = self._running, {}
         for generation in running.values():
-            generation._die()
+            generation.die()
         for answer in self._counting.values():
             if not answer.done():
                 answer.set_exception(EngineDied())
-
-
-class EngineClient:
-    """Speaks to every engine that it is asked about, under one name.
-
-    identity: unique among all clients of an engine; a client that takes another's name gets its answers.
-    """
-
-    def __init__(self, identity: str):
-        self._identity = identity.encode()
-        self._context = zmq.asyncio.Context()
-        self._links: dict[str, _Link] = {}
-
-    def _link(self, endpoint: str) -> _Link:
-        if endpoint not in self._links:
-            self._links[endpoint] = _Link(self._context, endpoint, self._identity)
-        return self._links[endpoint]
-
-    async def wait_ready(self, endpoint: str, timeout: float) -> Ready:
-        """What the engine says of itself; waits up to `timeout` seconds for it. Raises EngineUnavailable."""
-        return await self._link(endpoint).ready(timeout)
-
-    def generate(self, endpoint: str, request: protocol.Request) -> Generation:
-        """Starts a request. Where the engine is not there, the generation's first step raises EngineDied."""
-        return self._link(endpoint).generate(request)
-
-    async def count(self, endpoint: str, request: protocol.Generate) -> Counted | Failed:
-        """How long the request's prompt is; it is not run. Raises EngineDied where the engine is not there."""
-        return await self._link(endpoint).count(request)
-
-    async def reconcile(self, endpoint: str, ids: list[str], timeout: float) -> dict[str, Tally]:
-        """How requests of a former life of this client ended, as far as the engine knows; those still running are
-        cancelled. Raises EngineUnavailable."""
-        return await self._link(endpoint).reconcile(ids, timeout)
-
-    def expected_in(self, endpoint: str) -> float:
-        """Seconds until an engine that is not there likely is, by how long it took before."""
-        return self._link(endpoint).expected_in()
-
-    def stats(self, endpoint: str) -> Stats | None:
-        """The engine's last heartbeat; None while it is not there."""
-        return self._link(endpoint).stats
-
-    async def heartbeat(self, endpoint: str, timeout: float) -> Heartbeat | None:
-        """The engine's last heartbeat, with its age; waits up to `timeout` seconds for the first one."""
-        return await self._link(endpoint).heartbeat(timeout)
-
-    async def forget(self, endpoint: str) -> None:
-        """Closes the connection to an engine that won't come back."""
-        if (link := self._links.pop(endpoint, None)) is not None:
-            await link.close()
-
-    async def close(self) -> None:
-        for endpoint in list(self._links):
-            await self.forget(endpoint)
-        self._context.term()
