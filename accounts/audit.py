@@ -7,7 +7,7 @@ from django.db import models
 
 from accounts.models import AuditEvent, User
 
-SECRET_FIELDS = {"password", "digest", "key", "raw"}
+SECRET_FIELDS = {"password", "digest", "key", "raw", "token", "link", "code"}
 
 
 def record(
@@ -31,8 +31,15 @@ def record(
         actor_name=acting_user.username if acting_user else "",
         action=action,
         target_type=target._meta.model_name or "",
-        target_id=str(target.pk),
+        # Nobody, where somebody tried to sign in under a name that no user has.
+        target_id="" if target.pk is None else str(target.pk),
         target_label=str(target)[:200],
         before=before,
         after=after,
     )
+
+
+def record_failed_sign_in(user: User | None, *, reason: str, address: str) -> AuditEvent:
+    """Somebody, who need not be the user, tried to sign in as it; None: as nobody that there is."""
+    after = {"reason": reason, "address": address}
+    return record("user.sign_in_failed", user or User(), acting_user=None, after=after)

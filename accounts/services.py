@@ -10,16 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import models, transaction
 from django.utils import timezone
 
 from accounts import audit, events, keys
-from accounts.models import ApiKey, Membership, Scope, Team, User
+from accounts.models import ApiKey, Invitation, Membership, Scope, Team, User
 from accounts.models.priority import PriorityClass, lower_of
-from accounts.passwords import readable_password
 from accounts.quotas.rules import CHANGED as QUOTAS_CHANGED
-
-FIRST_ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +25,6 @@ class IssuedKey:
 
     row: ApiKey
     raw: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class FirstRun:
-    """The first admin's credentials. They exist only here: show them once, store them nowhere."""
-
-    username: str
-    password: str = field(repr=False)
-    key: str = field(repr=False)
 
 
 # --- Users ---------------------------------------------------------------------------------------------------------
@@ -66,6 +54,8 @@ def do_change_user(user: User, *, acting_user: User | None, **changes: Any) -> N
 
     Deactivating or activating one takes effect on its keys at once.
     """
+    if not (changes.get("is_active", True) and changes.get("is_superuser", True)):
+        refuse_to_lose_the_last_admin(user)
     stored = User.objects.select_for_update().get(pk=user.pk)
     before = {name: _plain(stored, name) for name in changes}
     for name, value in changes.items():
@@ -92,15 +82,29 @@ def do_set_password(user: User, password: str | None, *, acting_user: User | Non
 
 @transaction.atomic
 def do_delete_user(user: User, *, acting_user: User | None) -> None:
-    """The user and its keys go, at once; its usage stays in the ledger under its name."""
+    """The user and its keys go, at once, and the invitations it made; its usage stays in the ledger under its name."""
+    refuse_to_lose_the_last_admin(user)
     audit.record(
         "user.deleted",
         user,
         acting_user=acting_user,
-        before={"username": user.username, "keys": list(user.keys.unrevoked().values_list("prefix", flat=True))},
+        before={
+            "username": user.username,
+            "keys": list(user.keys.unrevoked().values_list("prefix", flat=True)),
+            "invitations": Invitation.objects.undecided().filter(invited_by=user).update(revoked_at=timezone.now()),
+        },
     )
     events.publish_on_commit("user.changed", user_id=user.pk)
     user.delete()
+
+
+def refuse_to_lose_the_last_admin(user: User) -> None:
+    """Raises ValidationError where nobody but this user could administer the platform. Call it inside the transaction
+    that takes the user's rights away: of two that each take the other's, the second waits and is refused."""
+    # In one order everywhere.
+    admins = list(User.objects.select_for_update().filter(is_active=True, is_superuser=True).order_by("pk"))
+    if admins == [user]:
+        raise ValidationError(f"{user.username} is the last active admin; make somebody else an admin first.")
 
 
 # --- Teams ---------------------------------------------------------------------------------------------------------
@@ -262,28 +266,6 @@ def _revoke(candidates: models.QuerySet[ApiKey], *, acting_user: User | None) ->
         audit.record("key.revoked", key, acting_user=acting_user, before=key.facts(), after={"revoked_at": now})
         events.publish_on_commit("key.revoked", digest=key.digest)
     return len(revoked)
-
-
-# --- The first run -------------------------------------------------------------------------------------------------
-
-
-def do_create_first_admin() -> FirstRun | None:
-    """The user `admin` with a random password and a first key, if there is no user at all; else None.
-
-    Of two processes that try at once, one creates and the other gets None: the name is unique.
-    """
-    if User.objects.exists():
-        return None
-    password = readable_password()
-    try:
-        with transaction.atomic():
-            user = do_create_user(FIRST_ADMIN, password=password, is_admin=True, acting_user=None)
-            issued = do_issue_key(user, note="first key", acting_user=None)
-    except (IntegrityError, ValidationError):
-        if User.objects.exists():
-            return None
-        raise
-    return FirstRun(user.username, password, issued.raw)
 
 
 def _plain(user: User, name: str) -> Any:

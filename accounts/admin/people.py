@@ -3,10 +3,14 @@
 import copy
 from typing import Any, cast
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import TabularInline
@@ -14,11 +18,18 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts import services
 from accounts.admin.base import Admin, acting_user
+from accounts.admin.user_actions import UserActions
 from accounts.models import ApiKey, Membership, Team, User
+from accounts.own_teams import do_create_own_team
 
 # Who may do what is a matter of roles in teams; a page of Django's own groups would change it without an audit row.
 admin.site.unregister(Group)
 
+# allauth's pages would do so, too: whom a provider knows, second factors, providers.
+for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
+    admin.site.unregister(model)
+
+GONE_WITH_A_USER = {model._meta.verbose_name for model in (ApiKey, Authenticator, EmailAddress, SocialAccount)}
 PRIVILEGES = ["is_staff", "is_superuser", "groups", "user_permissions"]
 
 
@@ -32,11 +43,21 @@ class PasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # unfold has
         return user
 
 
+class UserForm(UserChangeForm):  # type: ignore[misc]  # unfold has no types
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        keeps = all(given.get(name, True) for name in ("is_active", "is_superuser"))
+        if not keeps and self.instance.is_only_admin():
+            raise ValidationError("This is the last active admin; make somebody else an admin first.")
+        return given
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[type-arg]
-    form = UserChangeForm
+class UserAdmin(UserActions, DjangoUserAdmin, Admin):  # type: ignore[type-arg]
+    form = UserForm
     add_form = UserCreationForm
     change_password_form = PasswordForm
+    actions = ["reset_link", "remove_second_factor", "offboard"]
     list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "last_login"]
     list_filter = ["is_active", "is_staff", "is_superuser", "teams"]
     readonly_fields = ["last_login", "date_joined"]
@@ -71,6 +92,7 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[type-arg]
             email=obj.email,
             acting_user=acting_user(request),
         )
+        do_create_own_team(created, acting_user=acting_user(request))
         # The page goes on with `obj`: it becomes the row that was stored.
         obj.__dict__.update(created.__dict__)
 
@@ -85,9 +107,12 @@ class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[type-arg]
             services.do_delete_user(user, acting_user=acting_user(request))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """A user's keys go with the user, though nobody may delete a key alone."""
+        """A user's keys go with the user, though nobody may delete a key alone. The last admin stays."""
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
-        return to_delete, counts, forbidden - {ApiKey._meta.verbose_name}, protected
+        chosen = [user.pk for user in objs]
+        if not User.objects.filter(is_active=True, is_superuser=True).exclude(pk__in=chosen).exists():
+            protected.append("the last active admin")
+        return to_delete, counts, forbidden - GONE_WITH_A_USER, protected
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         # The form has to know who acts, and this object is shared between requests: the view runs on a copy.

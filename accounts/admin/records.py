@@ -53,4 +53,4 @@ class AuditEventAdmin(AppendOnlyAdmin):
 
     @admin.display(description="actor", ordering="actor_name")
     def actor_label(self, event: AuditEvent) -> str:
-        return event.actor_name or "command line"
+        return event.actor_name or ("nobody" if event.action == "user.sign_in_failed" else "command line")

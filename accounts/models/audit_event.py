@@ -8,7 +8,8 @@ from accounts.models.people import User
 
 class AuditEvent(models.Model):
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="audited_acts")
-    """None: the command line or the platform itself, or a user who is gone (then `actor_name` says who)."""
+    """None: the command line or the platform itself, somebody who has not signed in, or a user who is gone (then
+    `actor_name` says who)."""
     actor_name = models.CharField(max_length=150, blank=True)
     action = models.CharField(max_length=64, db_index=True)
     """Noun and past tense, such as `key.revoked`. Indexed for the admin's filter, which lists the distinct ones."""

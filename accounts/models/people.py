@@ -19,6 +19,19 @@ class User(AbstractUser):
     class Meta(AbstractUser.Meta):
         constraints = [models.CheckConstraint(condition=models.Q(weight__gt=0), name="user_weight_positive")]
 
+    def clean(self) -> None:
+        super().clean()
+        # People sign in without minding case, so that two such names could not be told apart.
+        alike = User.objects.filter(username__iexact=self.username).exclude(username=self.username).exclude(pk=self.pk)
+        if alike.exists():
+            raise ValidationError({"username": "There is a user whose name differs only in case; choose another."})
+
+    def is_only_admin(self) -> bool:
+        """Whether nobody could administer this any more without it. One query."""
+        if not (self.is_active and self.is_superuser):
+            return False
+        return not User.objects.filter(is_active=True, is_superuser=True).exclude(pk=self.pk).exists()
+
     def is_member_of(self, team: "Team") -> bool:
         """One query."""
         return self.memberships.filter(team=team).exists()
@@ -38,6 +51,10 @@ class Team(models.Model):
     )
     weight = weight_field()
     """Multiplied by the user's."""
+    person = models.OneToOneField(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="own_team", editable=False
+    )
+    """Whose own team it is, made with the user; None: one that people share."""
     created_at = models.DateTimeField(auto_now_add=True)
     users = models.ManyToManyField(User, through="Membership", related_name="teams")
 

@@ -13,6 +13,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from accounts import keys, services
+from accounts.first_run import do_create_first_admin
 from accounts.models import ApiKey, AuditEvent, Membership, Team, User
 from accounts.services import IssuedKey
 
@@ -241,7 +242,7 @@ def test_what_is_rolled_back_leaves_no_trace(owner: User):
 
 
 def test_the_first_run_makes_an_admin_with_a_key(db: None):
-    first = services.do_create_first_admin()
+    first = do_create_first_admin()
     assert first is not None
     admin = User.objects.get()
     assert (admin.username, admin.is_superuser, admin.is_staff) == ("admin", True, True)
@@ -254,13 +255,13 @@ def test_the_first_run_makes_an_admin_with_a_key(db: None):
 
 
 def test_there_is_one_first_run(db: None):
-    services.do_create_first_admin()
-    assert services.do_create_first_admin() is None
+    do_create_first_admin()
+    assert do_create_first_admin() is None
     assert ApiKey.objects.count() == 1
 
 
 def test_with_any_user_there_is_no_first_run(owner: User):
-    assert services.do_create_first_admin() is None
+    assert do_create_first_admin() is None
     assert User.objects.count() == 1
 
 
@@ -273,7 +274,7 @@ def test_of_several_first_runs_at_once_one_creates(settings: Any):
     def run(_number: int) -> Any:
         try:
             together.wait(timeout=60)
-            return services.do_create_first_admin()
+            return do_create_first_admin()
         finally:
             connections.close_all()
 

@@ -7,7 +7,7 @@ from channels.db import database_sync_to_async
 
 from accounts.models import Scope, User
 from accounts.services import do_issue_key
-from gateway.access import client_address
+from gateway.access import address_of
 from gateway.endpoint import KeyedEndpoint
 from gateway.routing import application
 from inference.models import Deployment, Engine, Model
@@ -139,5 +139,5 @@ def test_where_a_request_comes_from(settings: Any, peer: str | None, forwarded: 
 
     settings.TRUSTED_PROXIES = [ip_network("127.0.0.0/8"), ip_network("172.16.0.0/12")]
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
-    found = client_address({"client": (peer, 1234) if peer else None, "headers": headers})
+    found = address_of({"client": (peer, 1234) if peer else None, "headers": headers})
     assert (str(found) if found else None) == address

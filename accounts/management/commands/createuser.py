@@ -6,6 +6,7 @@ from django.db import transaction
 
 from accounts.management.base import AccountCommand, refusal
 from accounts.models import Team
+from accounts.own_teams import do_create_own_team
 from accounts.passwords import readable_password
 from accounts.services import do_add_member, do_create_team, do_create_user
 from accounts.terminal import print_secret
@@ -16,7 +17,9 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username", metavar="NAME")
-        parser.add_argument("--team", metavar="T", help="the team to join; created when there is none of that name")
+        parser.add_argument(
+            "--team", metavar="T", help="the team to join, made if missing; one of its own, if left out"
+        )
         parser.add_argument("--admin", action="store_true", help="may sign in to the admin and do everything there")
         parser.add_argument("--email", metavar="E", default="")
 
@@ -33,5 +36,7 @@ class Command(AccountCommand):
             except ValidationError as error:
                 raise refusal(error, {"name": "--team"}) from error
             do_add_member(joined, user, acting_user=None)
-        self.stdout.write(f"Created {'admin' if admin else 'user'} {username}" + (f" in team {team}." if team else "."))
+        else:
+            joined = do_create_own_team(user, acting_user=None)
+        self.stdout.write(f"Created {'admin' if admin else 'user'} {username} in team {joined}.")
         print_secret(self.stdout, "Password (shown only now)", password)

@@ -15,7 +15,7 @@ from django.db import connection
 
 import atelier
 import inference
-from accounts.services import FirstRun, do_create_first_admin
+from accounts.first_run import FirstRun, do_create_first_admin
 from atelier.supervision import LOOPBACK, Platform
 from inference.engine.options import EngineOptions, OptionError, add_arguments, argv, given, make
 from inference.models import Deployment
