@@ -48,7 +48,7 @@ def _is_free(team: Team) -> bool:
     try:
         team.full_clean()
     except ValidationError as error:
-        if set(error.message_dict) == {"name"}:
+        if set(error.message_dict) <= {"name", "slug"}:
             return False
         raise
     return True

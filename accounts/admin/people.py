@@ -110,7 +110,7 @@ class UserAdmin(UserActions, DjangoUserAdmin, Admin):  # type: ignore[type-arg]
         """A user's keys go with the user, though nobody may delete a key alone. The last admin stays."""
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
         chosen = [user.pk for user in objs]
-        if not User.objects.filter(is_active=True, is_superuser=True).exclude(pk__in=chosen).exists():
+        if not forbidden and not User.objects.filter(is_active=True, is_superuser=True).exclude(pk__in=chosen).exists():
             protected.append("the last active admin")
         return to_delete, counts, forbidden - GONE_WITH_A_USER, protected
 

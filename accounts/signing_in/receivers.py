@@ -1,6 +1,6 @@
 """Second factors in the audit log.
 
-allauth adds and removes them itself and says so by signals alone; nothing else happens here.
+allauth adds and removes them itself and says so afterwards, by signals alone; nothing else happens here.
 """
 
 from typing import Any

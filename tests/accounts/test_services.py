@@ -77,7 +77,7 @@ def test_deleting_a_user_deletes_its_keys_alone(root: User, issued: IssuedKey, s
     assert list(ApiKey.objects.all()) == [other.row]
     event = last_audit()
     assert (event.action, event.target_label) == ("user.deleted", "olga")
-    assert event.before == {"username": "olga", "keys": [issued.row.prefix]}
+    assert event.before == {"username": "olga", "keys": [issued.row.prefix], "invitations": 0}
 
 
 # --- Teams
@@ -247,7 +247,9 @@ def test_the_first_run_makes_an_admin_with_a_key(db: None):
     admin = User.objects.get()
     assert (admin.username, admin.is_superuser, admin.is_staff) == ("admin", True, True)
     assert admin.check_password(first.password)
-    assert ApiKey.objects.live().get().digest == keys.digest(first.key)
+    key = ApiKey.objects.live().get()
+    assert key.digest == keys.digest(first.key)
+    assert key.team == admin.own_team
     assert first.password not in whole_audit_log()
     assert first.key not in whole_audit_log()
     assert first.key not in repr(first)
