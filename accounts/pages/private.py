@@ -11,13 +11,15 @@ View = Callable[..., HttpResponseBase]
 
 
 def private(view: View) -> View:
-    """No cache keeps the answer, and no other site is told where its reader came from."""
+    """No cache keeps the answer, and nobody is told of an address that leads on to another one. Pages are told of
+    themselves: a browser that may not say where a form came from says `null`, which is refused as another site's."""
 
     @wraps(view)
     @never_cache
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(request, *args, **kwargs)
-        response["Referrer-Policy"] = "no-referrer"
+        if 300 <= response.status_code < 400:
+            response["Referrer-Policy"] = "no-referrer"
         return response
 
     return guarded

@@ -5,7 +5,7 @@ from allauth.socialaccount import views as allauth_social
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from accounts.pages import account, invitation, new_password
+from accounts.pages import account, invitation, new_password, single_sign_on
 
 urlpatterns = [
     path("account/", account.AccountPage.as_view(), name="account"),
@@ -19,7 +19,8 @@ urlpatterns = [
     path("account/2fa/", include("allauth.mfa.urls")),
     path("account/sso/cancelled/", allauth_social.login_cancelled, name="socialaccount_login_cancelled"),
     path("account/sso/error/", allauth_social.login_error, name="socialaccount_login_error"),
-    path("account/", include("allauth.socialaccount.providers.openid_connect.urls")),
+    path("account/oidc/<str:provider_id>/login/", single_sign_on.login, name="openid_connect_login"),
+    path("account/oidc/<str:provider_id>/login/callback/", single_sign_on.callback, name="openid_connect_callback"),
     path("password/<uidb64>/<token>/", new_password.NewPassword.as_view(), name="password_reset_link"),
     path("invitation/", invitation.Invited.as_view(), name="invitation"),
     path("invitation/<str:token>/", invitation.open_link, name="invitation_link"),

@@ -17,5 +17,5 @@ def too_many_requests(request: HttpRequest) -> HttpResponse:
     return too_many_attempts(request, 60)
 
 
-def refused(request: HttpRequest, why: str) -> HttpResponse:
-    return render(request, "account/refused.html", {"why": why}, status=403)
+def refused(request: HttpRequest, why: str, *, status: int = 403) -> HttpResponse:
+    return render(request, "account/refused.html", {"why": why}, status=status)

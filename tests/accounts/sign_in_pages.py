@@ -22,7 +22,9 @@ def signed_in_as(client: Client) -> User | None:
 
 def acts(*, but: tuple[str, ...] = ("user.created", "team.created", "member.added")) -> list[str]:
     """What the audit log holds, the oldest first."""
-    return [action for action in AuditEvent.objects.order_by("pk").values_list("action", flat=True) if action not in but]
+    return [
+        action for action in AuditEvent.objects.order_by("pk").values_list("action", flat=True) if action not in but
+    ]
 
 
 def later() -> None:

@@ -10,7 +10,6 @@ from accounts.models import ApiKey, AuditEvent, Team, User
 from accounts.services import IssuedKey, do_add_member, do_create_team, do_issue_key, do_revoke_key
 from tests.accounts.commands import Terminal, refused, run
 
-
 # --- createuser
 
 

@@ -123,7 +123,9 @@ def test_forms_of_other_sites_are_refused(owner: User):
     assert signed_in_as(strict) == owner
 
 
-@pytest.mark.parametrize("name", ["\0", "x" * 10_000, "<script>alert(1)</script>", "' or 1=1 --", "", "a\r\nSet-Cookie: b"])
+@pytest.mark.parametrize(
+    "name", ["\0", "x" * 10_000, "<script>alert(1)</script>", "' or 1=1 --", "", "a\r\nSet-Cookie: b"]
+)
 def test_names_that_can_t_be_are_refused_quietly(client: Client, owner: User, name: str):
     answer = sign_in(client, name, "battery staple")
     assert answer.status_code == 200

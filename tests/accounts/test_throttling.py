@@ -102,7 +102,7 @@ def test_gateways_count_together_where_they_share_redis(client: Client, owner: U
     for _ in range(PER_NAME):
         sign_in(client, "olga", "wrong")
     with redis.Redis.from_url(redis_url) as server:
-        kept = [name for name in server.scan_iter("atelier:*login_failed*")]
+        kept = list(server.scan_iter("atelier:*login_failed*"))
         assert len(kept) == 2, "by name and by address"
         assert all(0 < server.ttl(name) <= 300 for name in kept)
         assert not any(b"olga" in name for name in kept)

@@ -82,5 +82,7 @@ def test_a_team_shares_what_is_cached_and_nobody_else_finds_it(server: Server, p
     dans = of(server, dan)
     for stranger in (of(server, cleo, team=design), dans, of(server, eve)):
         assert cached(ask(server, stranger, prompt)) == 0
-    assert cached(ask(server, of(server, dan), prompt)) == warm, "another key of the same user, for the same team of its own"
+    assert cached(ask(server, of(server, dan), prompt)) == warm, (
+        "another key of the same user, for the same team of its own"
+    )
     assert cached(ask(server, of(server, ada), prompt)) == warm, "a key for the only team that its user is in"

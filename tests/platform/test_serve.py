@@ -60,12 +60,12 @@ def test_the_admin_lets_the_first_user_in(own):
     with httpx.Client(base_url=own.base_url, follow_redirects=True) as browser:
         page = browser.get("/admin/")
         form = {
-            "username": "admin",
+            "login": "admin",
             "password": own.password,
             "csrfmiddlewaretoken": browser.cookies["csrftoken"],
             "next": "/admin/",
         }
-        page = browser.post("/admin/login/", data=form, headers={"referer": str(page.url)})
+        page = browser.post("/account/login/", data=form, headers={"referer": str(page.url)})
         assert page.status_code == 200 and "Log out" in page.text
         style = browser.get("/static/unfold/css/styles.css")
         assert style.status_code == 200 and "css" in style.headers["content-type"]
