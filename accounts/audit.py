@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import models
 
-from accounts.models import AuditEvent, User
+from accounts.models import AuditEvent, Team, User
 
 SECRET_FIELDS = {"password", "digest", "key", "raw"}
 
@@ -33,6 +33,17 @@ def record(
         target_type=target._meta.model_name or "",
         target_id=str(target.pk),
         target_label=str(target)[:200],
+        team_id=_team_of(target),
         before=before,
         after=after,
     )
+
+
+def _team_of(target: models.Model) -> int | None:
+    """The team that it is, belongs to, or is for."""
+    match target:
+        case Team():
+            return target.pk
+        case User():
+            return target.service_of_id
+    return getattr(target, "team_id", None)

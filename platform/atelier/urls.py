@@ -1,7 +1,7 @@
 """Django's own URLs; `/v1` and `/health` belong to the gateway (see asgi.py)."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 from gateway.schema.views import Document, RedocPage, SwaggerPage
@@ -9,6 +9,7 @@ from gateway.schema.views import Document, RedocPage, SwaggerPage
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/", include("accounts.api.urls")),
     path("openapi.json", Document.as_view(), name="schema"),
     path("docs/api/", SwaggerPage.as_view(), name="swagger"),
     path("docs/redoc/", RedocPage.as_view(), name="redoc"),

@@ -1,17 +1,13 @@
 """What a key may be used for, and from where."""
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from django.conf import settings
-
+from accounts import addresses
+from accounts.addresses import Address
 from accounts.authentication import Principal
 from gateway import errors
 from gateway.runtime import Runtime
 from inference.registry import ServedModel
-
-Address = IPv4Address | IPv6Address
 
 
 def check(principal: Principal, needed: str, scope: dict[str, Any]) -> None:
@@ -40,25 +36,6 @@ async def models_of(gateway: Runtime, principal: Principal) -> list[ServedModel]
 
 
 def client_address(scope: dict[str, Any]) -> Address | None:
-    """Where a request comes from: its peer, or, if that is a trusted proxy, whom the proxy says it comes from. None
-    where nobody knows."""
-    peer = _address((scope.get("client") or [""])[0])
+    """Where a request comes from; None where nobody knows."""
     forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    hops = [hop.strip() for hop in ",".join(forwarded).split(",") if hop.strip()]
-    # The last hop was written by the proxy nearest to us; what stands before an untrusted one may be invented.
-    while peer is not None and hops and _is_trusted(peer, settings.TRUSTED_PROXIES):
-        peer = _address(hops.pop())
-    return peer
-
-
-def _is_trusted(address: Address, proxies: Iterable[Any]) -> bool:
-    return any(address in network for network in proxies)
-
-
-def _address(text: str) -> Address | None:
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return None
-    # An IPv4 client of a socket for both.
-    return getattr(found, "ipv4_mapped", None) or found
+    return addresses.client_address((scope.get("client") or [""])[0] or "", forwarded)

@@ -27,7 +27,9 @@ class Command(AccountCommand):
         parser.add_argument("--note", metavar="TEXT", default="", help="what it is for")
         parser.add_argument("--expires", metavar="DAYS", type=int, help="days until it expires; never, if left out")
         parser.add_argument("--team", metavar="T", help="the team of the user's that its usage counts for")
-        parser.add_argument("--scope", action="append", choices=Scope.values, help="what it may do; all, if left out")
+        parser.add_argument(
+            "--scope", action="append", choices=Scope.values, help="what it may do; all but manage, if left out"
+        )
         parser.add_argument("--model", action="append", metavar="NAME", help="the only one it may use; repeatable")
         parser.add_argument("--network", action="append", metavar="CIDR", help="where it may be used from; repeatable")
         parser.add_argument(
@@ -63,7 +65,7 @@ class Command(AccountCommand):
                 note=note,
                 team=self.team_named(team),
                 expires_at=expires_at,
-                scopes=scope or Scope.values,
+                scopes=scope,
                 allowed_models=model or [],
                 allowed_networks=network or [],
                 priority=priority,
