@@ -37,4 +37,4 @@ async def models_of(gateway: Runtime, principal: Principal) -> list[ServedModel]
 def address_of(scope: dict[str, Any]) -> Address | None:
     """Where a request comes from; None where nobody knows."""
     forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return client_address((scope.get("client") or [""])[0], forwarded)
+    return client_address((scope.get("client") or [""])[0] or "", forwarded)
