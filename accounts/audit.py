@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import models
 
-from accounts.models import AuditEvent, User
+from accounts.models import AuditEvent, Team, User
 
 SECRET_FIELDS = {"password", "digest", "key", "raw", "token", "link", "code"}
 
@@ -34,6 +34,7 @@ def record(
         # Nobody, where somebody tried to sign in under a name that no user has.
         target_id="" if target.pk is None else str(target.pk),
         target_label=str(target)[:200],
+        team_id=_team_of(target),
         before=before,
         after=after,
     )
@@ -43,3 +44,13 @@ def record_failed_sign_in(user: User | None, *, reason: str, address: str) -> Au
     """Somebody, who need not be the user, tried to sign in as it; None: as nobody that there is."""
     after = {"reason": reason, "address": address}
     return record("user.sign_in_failed", user or User(), acting_user=None, after=after)
+
+
+def _team_of(target: models.Model) -> int | None:
+    """The team that it is, belongs to, or is for."""
+    match target:
+        case Team():
+            return target.pk
+        case User():
+            return target.service_of_id
+    return getattr(target, "team_id", None)

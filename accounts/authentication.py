@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from accounts import events, keys
 from accounts.memory import Memory
-from accounts.models import ApiKey, Scope
-from accounts.models.api_key import parsed_networks
+from accounts.models import ApiKey
+from accounts.models.api_key import default_scopes, parsed_networks
 from accounts.models.priority import PriorityClass, lower_of
 
 LIFETIME_SECONDS = 30.0
@@ -28,7 +28,7 @@ class Principal:
     username: str
     team_id: int | None
     expires_at: datetime | None
-    scopes: frozenset[str] = frozenset(Scope.values)
+    scopes: frozenset[str] = frozenset(default_scopes())
     models: frozenset[str] = frozenset()
     """Names; empty: all."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()

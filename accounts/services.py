@@ -4,6 +4,7 @@
 django.core.exceptions.ValidationError, whose messages name what to change.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,9 +15,13 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from accounts import audit, events, keys
-from accounts.models import ApiKey, Invitation, Membership, Scope, Team, User
+from accounts.models import ApiKey, Invitation, Membership, Team, User
+from accounts.models.api_key import default_scopes
 from accounts.models.priority import PriorityClass, lower_of
+from accounts.permissions import Action, allows
 from accounts.quotas.rules import CHANGED as QUOTAS_CHANGED
+
+SERVICE_ACCOUNT_NAME = re.compile(r"[\w.+-]{1,48}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ def do_change_user(user: User, *, acting_user: User | None, **changes: Any) -> N
 @transaction.atomic
 def do_set_password(user: User, password: str | None, *, acting_user: User | None) -> None:
     """None takes the password away. Sessions of the user end; keys stay."""
+    if user.is_service_account():
+        raise ValidationError(f"{user.username} is a service account: nobody signs in as it, so it has no password.")
     user.set_password(password)
     user.save(update_fields=["password"])
     audit.record(
@@ -158,19 +165,62 @@ def do_add_member(
 
 @transaction.atomic
 def do_change_role(membership: Membership, role: str, *, acting_user: User | None) -> None:
+    """Of one whose new role has no keys, those for this team are revoked."""
     stored = Membership.objects.select_for_update(of=("self",)).select_related("user", "team").get(pk=membership.pk)
     before, stored.role = stored.role, role
     stored.full_clean()
     stored.save()
     audit.record("member.role_changed", stored, acting_user=acting_user, before={"role": before}, after={"role": role})
+    if not allows(role, Action.OWN_KEYS):
+        _revoke(ApiKey.objects.for_user(stored.user).filter(team=stored.team), acting_user=acting_user)
 
 
 @transaction.atomic
 def do_remove_member(membership: Membership, *, acting_user: User | None) -> None:
     """The user's keys for this team are revoked with it."""
+    if membership.user.is_service_account():
+        raise ValidationError(f"{membership.user} is a service account of the team: remove that instead.")
     audit.record("member.removed", membership, acting_user=acting_user, before=membership.facts())
     _revoke(ApiKey.objects.for_user(membership.user).filter(team=membership.team), acting_user=acting_user)
     membership.delete()
+
+
+# --- Service accounts ----------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def do_create_service_account(team: Team, name: str, *, acting_user: User | None) -> User:
+    """A user that is a program of the team's, called `name@team`: names of other teams' are nobody's business, so they
+    can't be in the way. It has keys for this team only, and nobody can sign in as it."""
+    if not SERVICE_ACCOUNT_NAME.fullmatch(name):
+        raise ValidationError({"name": "Give up to 48 letters, digits and any of . + - _."})
+    user = User(username=f"{name}@{team.slug}", service_of=team)
+    if User.objects.filter(username=user.username).exists():
+        raise ValidationError({"name": f"There is, or was, a {user.username}; choose another name."})
+    user.set_unusable_password()
+    user.full_clean()
+    user.save()
+    Membership.objects.create(team=team, user=user)
+    audit.record(
+        "service_account.created", user, acting_user=acting_user, after={"username": user.username, "team": team.name}
+    )
+    return user
+
+
+@transaction.atomic
+def do_delete_service_account(account: User, *, acting_user: User | None) -> None:
+    """It and its keys stop working, for good. Its history stays, and so its name."""
+    stored = User.objects.select_for_update(of=("self",)).select_related("service_of").get(pk=account.pk)
+    if stored.service_of is None:
+        raise ValidationError(f"{stored.username} is no service account.")
+    if not stored.is_active:
+        raise ValidationError(f"{stored.username} was removed already.")
+    stored.is_active = False
+    stored.save(update_fields=["is_active"])
+    before = {"username": stored.username, "team": stored.service_of.name}
+    audit.record("service_account.deleted", stored, acting_user=acting_user, before=before)
+    _revoke(ApiKey.objects.for_user(stored), acting_user=acting_user)
+    events.publish_on_commit("user.changed", user_id=stored.pk)
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------------
@@ -183,21 +233,21 @@ def do_issue_key(
     note: str = "",
     team: Team | None = None,
     expires_at: datetime | None = None,
-    scopes: Sequence[str] = Scope.values,
+    scopes: Sequence[str] | None = None,
     allowed_models: Sequence[str] = (),
     allowed_networks: Sequence[str] = (),
     priority: str = PriorityClass.API,
     acting_user: User | None,
 ) -> IssuedKey:
-    """A new key of the user, for one of its teams if named. The rest is as in ApiKey. Only the answer holds the key
-    itself."""
+    """A new key of the user, for one of its teams if named; of a service account, for its team in any case. scopes:
+    None for the usual ones. The rest is as in ApiKey. Only the answer holds the key itself."""
     raw = keys.generate()
     row = ApiKey(
         user=user,
-        team=team,
+        team=team or user.service_of,
         note=note,
         expires_at=expires_at,
-        scopes=list(scopes),
+        scopes=default_scopes() if scopes is None else list(scopes),
         allowed_models=list(allowed_models),
         allowed_networks=list(allowed_networks),
         priority=priority,
@@ -250,9 +300,10 @@ def do_revoke_key(key: ApiKey, *, acting_user: User | None) -> bool:
 
 
 @transaction.atomic
-def do_revoke_all_keys(user: User, *, acting_user: User | None) -> int:
-    """How many were revoked; those that were already don't count."""
-    return _revoke(ApiKey.objects.for_user(user), acting_user=acting_user)
+def do_revoke_all_keys(user: User, *, team: Team | None = None, acting_user: User | None) -> int:
+    """Of a team: those for it only. How many were revoked; those that were already don't count."""
+    candidates = ApiKey.objects.for_user(user)
+    return _revoke(candidates if team is None else candidates.filter(team=team), acting_user=acting_user)
 
 
 def _revoke(candidates: models.QuerySet[ApiKey], *, acting_user: User | None) -> int:

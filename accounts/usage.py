@@ -9,7 +9,8 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
 from accounts.authentication import Principal
-from accounts.models import Membership, UsageRecord, User
+from accounts.models import UsageRecord, User
+from accounts.permissions import Action, allows, may
 
 GROUPS = {"user": "username", "team": "team__slug", "key": "key_prefix", "model": "model", "endpoint": "endpoint"}
 """What usage can be added up by, and the ledger's name for it."""
@@ -67,19 +68,17 @@ def used_by_time(
 
 
 def visible_to(principal: Principal) -> Q:
-    """The rows that a key may see: an administrator's all; those of its team, if its user runs that; else its user's
-    own. Up to two queries."""
-    if User.objects.filter(pk=principal.user_id, is_superuser=True).exists():
-        return Q()
+    """The rows that a key may see: its user's own; those of its team, if its user may see them; a platform admin's all.
+    Up to two queries."""
     own = Q(user_id=principal.user_id)
-    if principal.team_id is None:
+    user = User.objects.filter(pk=principal.user_id).first()
+    if user is None:
         return own
-    runs = Membership.objects.filter(
-        user_id=principal.user_id,
-        team_id=principal.team_id,
-        role__in=[Membership.Role.OWNER, Membership.Role.ADMIN],
-    )
-    return own | Q(team_id=principal.team_id) if runs.exists() else own
+    if may(user, Action.PLATFORM):
+        return Q()
+    if principal.team_id is not None and allows(user.role_in(principal.team_id), Action.TEAM_USAGE):
+        return own | Q(team_id=principal.team_id)
+    return own
 
 
 def _ended(start: datetime | None, end: datetime | None, where: Q | None) -> QuerySet[UsageRecord]:

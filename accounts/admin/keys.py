@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from accounts import services
 from accounts.admin.base import Admin, acting_user
 from accounts.models import ApiKey, Scope
-from accounts.models.api_key import all_scopes
+from accounts.models.api_key import default_scopes
 from accounts.own_teams import do_create_own_team, team_for_key
 
 STATE_COLOURS = {"live": "success", "expired": "warning", "inactive": "warning", "revoked": "danger"}
@@ -35,7 +35,7 @@ class Listed(forms.CharField):
 class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.MultipleChoiceField(
         choices=Scope,
-        initial=all_scopes,
+        initial=default_scopes,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
     allowed_models = Listed("Names of models; empty: all.")

@@ -36,6 +36,11 @@ PRIVILEGES = ["is_staff", "is_superuser", "groups", "user_permissions"]
 class PasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # unfold has no types
     acting_user: User
 
+    def clean(self) -> None:
+        super().clean()
+        if cast(User, self.user).is_service_account() and self.cleaned_data.get("set_usable_password"):
+            raise forms.ValidationError("Nobody signs in as a service account: it has no password.")
+
     def save(self, commit: bool = True) -> User:
         user = cast(User, self.user)
         password = self.cleaned_data["password1"] if self.cleaned_data["set_usable_password"] else None
@@ -58,10 +63,15 @@ class UserAdmin(UserActions, DjangoUserAdmin, Admin):  # type: ignore[type-arg]
     add_form = UserCreationForm
     change_password_form = PasswordForm
     actions = ["reset_link", "remove_second_factor", "offboard"]
-    list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "last_login"]
-    list_filter = ["is_active", "is_staff", "is_superuser", "teams"]
-    readonly_fields = ["last_login", "date_joined"]
-    fieldsets = [*cast(Any, DjangoUserAdmin.fieldsets), ("Share of the machine", {"fields": ["weight"]})]
+    list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "service_of", "last_login"]
+    list_select_related = ["service_of"]
+    list_filter = ["is_active", "is_staff", "is_superuser", ("service_of", admin.EmptyFieldListFilter), "teams"]
+    readonly_fields = ["service_of", "last_login", "date_joined"]
+    fieldsets = [
+        *cast(Any, DjangoUserAdmin.fieldsets),
+        ("Service account", {"fields": ["service_of"]}),
+        ("Share of the machine", {"fields": ["weight"]}),
+    ]
     add_fieldsets = [(None, {"fields": ["username", "email", "usable_password", "password1", "password2"]})]
 
     # Who may change users but is no superuser can't become one: neither by a tick nor by a superuser's password.
@@ -139,6 +149,11 @@ class MembershipInline(TabularInline):  # type: ignore[misc]  # unfold has no ty
     form = MembershipForm
     autocomplete_fields = ["user"]
     extra = 0
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        """Service accounts have pages of their own, and can't be put out of their team."""
+        found: QuerySet[Membership] = super().get_queryset(request)
+        return found.filter(user__service_of=None)
 
 
 @admin.register(Team)

@@ -3,7 +3,7 @@
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
-from accounts.models.people import User
+from accounts.models.people import Team, User
 
 
 class AuditEvent(models.Model):
@@ -16,6 +16,8 @@ class AuditEvent(models.Model):
     target_type = models.CharField(max_length=64)
     target_id = models.CharField(max_length=64)
     target_label = models.CharField(max_length=200)
+    team = models.ForeignKey(Team, on_delete=models.SET_NULL, null=True, related_name="audit_events", db_index=False)
+    """Whose owners may see it, too; None: nobody's."""
     before = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     after = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -27,6 +29,8 @@ class AuditEvent(models.Model):
             models.Index(fields=["created_at", "id"], name="audit_created"),
             # The history of one thing.
             models.Index(fields=["target_type", "target_id"], name="audit_target"),
+            # What was done in one team, newest first.
+            models.Index(fields=["team", "id"], name="audit_team"),
         ]
 
     def __str__(self) -> str:

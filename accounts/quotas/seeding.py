@@ -15,7 +15,7 @@ Metric = Quota.Metric
 def settled(rule: Rule, period: Period) -> int:
     """What requests that began in the period and have ended used of the rule's metric, in UNITs. One query, by an
     index on who or what the rule names."""
-    rows = UsageRecord.objects.filter(_scope(rule, period.start)).exclude(state=UsageRecord.State.RUNNING)
+    rows = UsageRecord.objects.filter(scope_of(rule, period.start)).exclude(state=UsageRecord.State.RUNNING)
     if period.end is not None:
         rows = rows.filter(started_at__lt=period.end)
     sums = rows.order_by().aggregate(
@@ -39,7 +39,16 @@ def settled_share(rule: Rule, now: datetime) -> float | None:
     return settled(rule, rule.period(now)) / (limit * UNIT)
 
 
-def _scope(rule: Rule, start: datetime | None) -> Q:
+def used_now(rule: Rule, now: datetime) -> float:
+    """In the metric's own units, as far as the ledger knows: of requests that have ended in the running period; of
+    requests at once, those that run. One query."""
+    if rule.metric == Metric.CONCURRENCY:
+        return UsageRecord.objects.filter(scope_of(rule, None), state=UsageRecord.State.RUNNING).count()
+    return settled(rule, rule.period(now)) / UNIT
+
+
+def scope_of(rule: Rule, start: datetime | None) -> Q:
+    """The requests that it holds for, from a moment on."""
     named = {"team_id": rule.team_id, "user_id": rule.user_id, "key_id": rule.key_id, "model": rule.model or None}
     scope = Q(**{name: value for name, value in named.items() if value is not None})
     return scope if start is None else scope & Q(started_at__gte=start)

@@ -62,6 +62,14 @@ def do_boost_quota(
     return boost
 
 
+def draft(**fields: Any) -> Quota:
+    """One to try out, not to store. Raises ValidationError as for one that is stored."""
+    quota = Quota(**fields)
+    quota.clean_fields(exclude=["identity"])
+    quota.clean_meaning()
+    return quota
+
+
 def _save(quota: Quota, changes: dict[str, Any], acting_user: User | None) -> Quota:
     before = quota.facts() if quota.pk else None
     for name, value in changes.items():

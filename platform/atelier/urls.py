@@ -11,6 +11,7 @@ urlpatterns = [
     # Before the admin: its sign-in is everybody's.
     path("", include("accounts.pages.urls")),
     path("admin/", admin.site.urls),
+    path("api/", include("accounts.api.urls")),
     path("openapi.json", Document.as_view(), name="schema"),
     path("docs/api/", SwaggerPage.as_view(), name="swagger"),
     path("docs/redoc/", RedocPage.as_view(), name="redoc"),

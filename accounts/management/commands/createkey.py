@@ -31,7 +31,9 @@ class Command(AccountCommand):
         parser.add_argument(
             "--team", metavar="T", help="what its usage counts for; the user's own or only team, if left out"
         )
-        parser.add_argument("--scope", action="append", choices=Scope.values, help="what it may do; all, if left out")
+        parser.add_argument(
+            "--scope", action="append", choices=Scope.values, help="what it may do; all but manage, if left out"
+        )
         parser.add_argument("--model", action="append", metavar="NAME", help="the only one it may use; repeatable")
         parser.add_argument("--network", action="append", metavar="CIDR", help="where it may be used from; repeatable")
         parser.add_argument(
@@ -69,7 +71,7 @@ class Command(AccountCommand):
                 note=note,
                 team=joined,
                 expires_at=expires_at,
-                scopes=scope or Scope.values,
+                scopes=scope,
                 allowed_models=model or [],
                 allowed_networks=network or [],
                 priority=priority,
