@@ -24,7 +24,7 @@ class Action(models.TextChoices):
     SEE_LIMITS = "limits.see", "see the quotas that hold for oneself, and how much of them is used"
     AUDIT = "audit.see", "see who changed what in the team"
     SET_QUOTAS = "quotas.set", "set, boost, remove and try out quotas"
-    PLATFORM = "platform.manage", "create teams and users; all of the above in every team"
+    PLATFORM = "platform.manage", "create teams and users, set their weights and classes; all of the above everywhere"
 
 
 EVERYONE = frozenset(Role)

@@ -39,7 +39,7 @@ class PasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # unfold has
     def clean(self) -> None:
         super().clean()
         if cast(User, self.user).is_service_account() and self.cleaned_data.get("set_usable_password"):
-            raise forms.ValidationError("Nobody signs in as a service account: it has no password.")
+            self.add_error("password1", "Nobody signs in as a service account: it has no password.")
 
     def save(self, commit: bool = True) -> User:
         user = cast(User, self.user)

@@ -15,6 +15,7 @@ from accounts.api.base import Given, View
 from accounts.api.schema import ID_PARAMETER, PAGED, in_query, operation, page_of
 from accounts.models import ApiKey, Scope, Team, User
 from accounts.models.api_key import MOST_LISTED
+from accounts.models.priority import PriorityClass
 from accounts.permissions import Action, may, teams_where
 from accounts.services import IssuedKey
 
@@ -34,6 +35,7 @@ class KeyShown(serializers.Serializer):  # type: ignore[misc]  # has no types; s
     scopes = serializers.ListField(child=serializers.ChoiceField(Scope.choices))
     allowed_models = serializers.ListField(child=serializers.CharField(), help_text="Empty: all.")
     allowed_networks = serializers.ListField(child=serializers.CharField(), help_text="Empty: from anywhere.")
+    priority = serializers.ChoiceField(PriorityClass.choices)
     state = serializers.ChoiceField(ApiKey.State.choices)
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
@@ -59,6 +61,7 @@ class KeyGiven(Given):
     )
     allowed_models = texts(required=False)
     allowed_networks = texts(required=False)
+    priority = serializers.ChoiceField(PriorityClass.choices, required=False, help_text="`api`, if left out.")
 
 
 class RotationGiven(Given):

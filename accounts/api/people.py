@@ -12,6 +12,7 @@ from accounts.api.base import Given, View
 from accounts.api.schema import PAGED, SLUG_PARAMETER, USER_PARAMETER, operation, page_of
 from accounts.authentication import Principal
 from accounts.models import Membership, Team, User
+from accounts.models.priority import PriorityClass
 from accounts.permissions import Action, managing, teams_where
 
 
@@ -34,6 +35,9 @@ class TeamShown(serializers.Serializer):  # type: ignore[misc]
     slug = serializers.SlugField(help_text="Its name in paths; a rename leaves it.")
     name = serializers.CharField()
     time_zone = serializers.CharField(help_text="Whose days its quotas go by; empty: the platform's.")
+    highest_class = serializers.ChoiceField(
+        PriorityClass.choices, help_text="The first class of the queue that its keys may use; the platform's to set."
+    )
     created_at = serializers.DateTimeField()
 
 

@@ -86,6 +86,7 @@ def what_if(rule: Rule, *, start: datetime, end: datetime) -> WhatIf:
     walk = _Walk(rule, start)
     for request in _requests(rule, rows):
         walk.take(request)
+    walk.end_window()
     return WhatIf(
         start=start,
         end=end,
@@ -161,12 +162,20 @@ class _Walk:
             for over in (self.over, window.over, self.users[request.username]):
                 over.add(missing, refused=refused)
 
+    def end_window(self) -> None:
+        window, self._window = self._window, None
+        if window is None or not window.over.amount:
+            return
+        self.exceeded += 1
+        heapq.heappush(self._worst, (window.over.amount, self.exceeded, window))
+        if len(self._worst) > MOST_SHOWN:
+            heapq.heappop(self._worst)
+
     def worst(self) -> list[Exceeded]:
-        self._close()
         return [window for *_, window in sorted(self._worst, reverse=True)]
 
     def _begin(self, moment: datetime) -> Exceeded:
-        self._close()
+        self.end_window()
         if self._rule.metric == Metric.CONCURRENCY:
             into = period(Window.DAY, moment, self._rule.zone)
         else:
@@ -179,15 +188,6 @@ class _Walk:
 
     def _reaches_back(self, into: Period) -> bool:
         return into.start is None or into.start < self._start
-
-    def _close(self) -> None:
-        window, self._window = self._window, None
-        if window is None or not window.over.amount:
-            return
-        self.exceeded += 1
-        heapq.heappush(self._worst, (window.over.amount, self.exceeded, window))
-        if len(self._worst) > MOST_SHOWN:
-            heapq.heappop(self._worst)
 
     def _after(self, request: _Request) -> tuple[int, bool]:
         """In UNITs what there was not enough for, and whether for all of it."""

@@ -91,10 +91,10 @@ class Command(AccountCommand):
         end = timezone.now()
         found = what_if(rule_of(quota), start=end - timedelta(days=days), end=end)
         over = found.over
+        metric = Quota.Metric(quota.metric).label.lower()
         self.stdout.write(
             f"{quota}, since {moment(found.start)}: of {found.requests:,} requests {over.requests:,} would have been "
-            f"refused, and {over.amount:,.10g} {Quota.Metric(quota.metric).label.lower()} not used, in {found.exceeded:,} "
-            f"of {found.windows:,} windows."
+            f"refused, and {over.amount:,.10g} {metric} not used, in {found.exceeded:,} of {found.windows:,} windows."
         )
         if not found.is_whole:
             self.stdout.write(f"There was more before that: only the latest {MOST_ROWS:,} requests are looked at.")
