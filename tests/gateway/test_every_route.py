@@ -32,6 +32,7 @@ from accounts.services import (
     do_issue_key,
 )
 from atelier.asgi import application
+from gateway import diagnostics
 from gateway.routing import application as gateway_application
 from tests.gateway.asgi_driver import Exchange, ask
 from tests.gateway.local import LocalGateway
@@ -83,6 +84,8 @@ class World:
             client = Client()
             client.force_login(user)
             self.headers[who, "session"] = {"cookie": f"sessionid={client.cookies['sessionid'].value}"}
+        for what in ("key", "private", "quota", "team_quota", "service", "response"):
+            self.make(what)
 
     def headers_of(self, who: str, path: str) -> dict[str, str]:
         kind = {"api": "api", "v1": "v1", "health": "v1"}.get(path.split("/")[1].partition("?")[0], "session")
@@ -231,7 +234,9 @@ def test_the_groups_are_there() -> None:
 
 
 @pytest.mark.parametrize("row", GATEWAY + DJANGO, ids=lambda row: f"{row.method} {row.path}")
-async def test_who_gets_what(gateway: LocalGateway, world: World, row: Row) -> None:
+async def test_who_gets_what(gateway: LocalGateway, world: World, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no worker here to wait for.
+    monkeypatch.setattr(diagnostics, "WORKER_SECONDS", 0.05)
     script = begins_and_waits if "{running}" in row.path else answers
     async with gateway.engine(script) as engine:
         for who, status in row.expected().items():
@@ -317,8 +322,6 @@ async def grouped(world: World) -> AsyncIterator[list[tuple[str, str]]]:
     """Routes, and a path of each."""
 
     def paths() -> list[tuple[str, str]]:
-        for what in ("key", "private", "quota", "team_quota", "service"):
-            world.make(what)
         return [(route, path_in(route)) for route, _ in django_routes() if in_groups(route)]
 
     yield await database_sync_to_async(paths)()
