@@ -18,9 +18,9 @@ class AuditEventShown(serializers.Serializer):  # type: ignore[misc]  # has no t
     action = serializers.CharField(help_text="Such as `key.revoked`.")
     target_type = serializers.CharField()
     target = serializers.CharField(source="target_label")
-    team = serializers.SlugField(source="team.slug", allow_null=True, default=None)
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
+    team = serializers.CharField(source="team.slug", allow_null=True, default=None)
+    before = serializers.DictField(allow_null=True)
+    after = serializers.DictField(allow_null=True)
 
 
 class Audit(View):

@@ -68,6 +68,10 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         return [{"type": "http", "scheme": "bearer"}, {"type": "apiKey", "in": "header", "name": "x-api-key"}]
 
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
+        """One of them is enough."""
+        return [{name: []} for name in self.name]
+
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]
     target_class = PersonAuthentication

@@ -30,7 +30,7 @@ class KeyShown(serializers.Serializer):  # type: ignore[misc]  # has no types; s
     id = serializers.IntegerField()
     prefix = serializers.CharField(help_text="How it begins.")
     user = serializers.CharField(source="user.username")
-    team = serializers.SlugField(source="team.slug", allow_null=True, default=None)
+    team = serializers.CharField(source="team.slug", allow_null=True, default=None)
     note = serializers.CharField()
     scopes = serializers.ListField(child=serializers.ChoiceField(Scope.choices))
     allowed_models = serializers.ListField(child=serializers.CharField(), help_text="Empty: all.")

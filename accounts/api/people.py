@@ -17,7 +17,7 @@ from accounts.permissions import Action, managing, teams_where
 
 
 class OwnMembership(serializers.Serializer):  # type: ignore[misc]  # has no types; so the others
-    team = serializers.SlugField(source="team.slug")
+    team = serializers.CharField(source="team.slug")
     name = serializers.CharField(source="team.name")
     role = serializers.ChoiceField(Membership.Role.choices)
 
@@ -26,13 +26,13 @@ class Myself(serializers.Serializer):  # type: ignore[misc]
     username = serializers.CharField()
     email = serializers.CharField()
     is_platform_admin = serializers.BooleanField(source="is_superuser")
-    service_account_of = serializers.SlugField(source="service_of.slug", allow_null=True, default=None)
+    service_account_of = serializers.CharField(source="service_of.slug", allow_null=True, default=None)
     teams = OwnMembership(many=True)
     key = serializers.CharField(allow_null=True, help_text="How the key begins that asks; null for a session.")
 
 
 class TeamShown(serializers.Serializer):  # type: ignore[misc]
-    slug = serializers.SlugField(help_text="Its name in paths; a rename leaves it.")
+    slug = serializers.CharField(help_text="Its name in paths; a rename leaves it.")
     name = serializers.CharField()
     time_zone = serializers.CharField(help_text="Whose days its quotas go by; empty: the platform's.")
     highest_class = serializers.ChoiceField(
@@ -62,7 +62,7 @@ class RoleGiven(Given):
 
 class ServiceAccountShown(serializers.Serializer):  # type: ignore[misc]
     username = serializers.CharField(help_text="`name@team`.")
-    team = serializers.SlugField(source="service_of.slug")
+    team = serializers.CharField(source="service_of.slug")
     created_at = serializers.DateTimeField(source="date_joined")
 
 

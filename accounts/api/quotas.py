@@ -37,7 +37,7 @@ class BoostShown(serializers.Serializer):  # type: ignore[misc]  # has no types;
 
 class QuotaShown(serializers.Serializer):  # type: ignore[misc]
     id = serializers.IntegerField()
-    team = serializers.SlugField(source="team.slug", allow_null=True, default=None)
+    team = serializers.CharField(source="team.slug", allow_null=True, default=None)
     user = serializers.CharField(source="user.username", allow_null=True, default=None)
     key = serializers.IntegerField(source="key_id", allow_null=True)
     key_prefix = serializers.CharField(source="key.prefix", allow_null=True, default=None)

@@ -210,6 +210,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": version("atelier"),
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
+    "ENUM_NAME_OVERRIDES": {"PriorityEnum": "accounts.models.priority.PriorityClass"},
     # After its own hook, which knows of Django's views only.
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

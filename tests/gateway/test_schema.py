@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
 from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -92,6 +94,26 @@ def test_every_path_of_the_gateway_has_its_operations() -> None:
 def test_names_are_unique() -> None:
     names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names)
+
+
+def test_the_management_api_is_in_it(document: dict[str, Any]) -> None:
+    paths = {path: set(said) & {"get", "post", "patch", "delete"} for path, said in document["paths"].items()}
+    assert paths["/api/keys/"] == {"get", "post"} and paths["/api/quotas/{id}"] == {"get", "patch", "delete"}
+    issue = document["paths"]["/api/keys/"]["post"]
+    assert issue["operationId"] == "issueKey"
+    assert issue["security"] == [{"bearer": []}, {"x-api-key": []}, {"session": []}]
+    assert {"201", "400", "401", "403", "404"} == set(issue["responses"])
+    ids = [said["operationId"] for methods in document["paths"].values() for said in methods.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_no_component_hides_another() -> None:
+    """Django's views and the gateway name theirs by themselves; where both choose one name, one would be lost."""
+    with patched_settings({"POSTPROCESSING_HOOKS": []}):
+        of_views = SchemaGenerator().get_schema(public=True)["components"]
+    _, of_gateway = gateway_document()
+    assert of_views["schemas"] and not set(of_views["schemas"]) & set(of_gateway["schemas"])
+    assert set(of_views["securitySchemes"]) >= set(of_gateway["securitySchemes"])
 
 
 def test_constraints_are_those_that_validate(document: dict[str, Any]) -> None:
