@@ -37,7 +37,8 @@ def test_every_page_opens_without_an_error_and_fits(server, phone, dark):
     with chromium_page(phone=phone, dark=dark) as page:
         log_in(page, server)
         for path in ("", "accounts/user/", "accounts/team/", "accounts/apikey/", "accounts/usagerecord/",
-                     "accounts/auditevent/", "accounts/invitation/", "accounts/invitation/add/", "accounts/apikey/add/", "inference/engine/"):  # fmt: skip
+                     "accounts/auditevent/", "accounts/invitation/", "accounts/invitation/add/",
+                     "accounts/apikey/add/", "inference/engine/"):  # fmt: skip
             response = page.goto(f"{server.base_url}/admin/{path}")
             assert response is not None and response.status == 200, path
             assert fits(page), f"{path} is too wide"

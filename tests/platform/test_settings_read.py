@@ -27,8 +27,8 @@ def test_an_address(monkeypatch: pytest.MonkeyPatch, given: str, read: str):
 
 @pytest.mark.parametrize(
     "given",
-    ["atelier", "ftp://x", "javascript:alert(1)", "https://", "https://x:port", "https://x:99999", "http://[::1", "https://a b",
-     "https://user@x", "https://x?y=z", "https://x#y", "https://x\r\nhost: y"],
+    ["atelier", "ftp://x", "javascript:alert(1)", "https://", "https://x:port", "https://x:99999", "http://[::1",
+     "https://a b", "https://user@x", "https://x?y=z", "https://x#y", "https://x\r\nhost: y"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, given: str):
     monkeypatch.setenv("ATELIER_PUBLIC_URL", given)
