@@ -8,7 +8,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from accounts import ledger
+from accounts import files, ledger
+from accounts.batches import verbs as batches
 from accounts.ledger import RunningRecord
 from accounts.models import StoredResponse
 from accounts.quotas.limiter import Limiter
@@ -52,3 +53,11 @@ def delete_expired_responses() -> int:
     """Deletes the stored responses whose time is over (ATELIER_RESPONSES_TTL_DAYS); how many."""
     deleted, _ = StoredResponse.objects.expired().delete()
     return deleted
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def delete_expired_files() -> int:
+    """Deletes files whose time is over, uploads that were never finished, and what is left of batches that ended
+    ATELIER_FILES_TTL_DAYS ago; how many files."""
+    batches.delete_ended()
+    return files.delete_expired()

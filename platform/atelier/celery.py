@@ -7,6 +7,9 @@ from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atelier.settings")
 
+BATCHES_SECONDS = 5.0
+"""Until a new batch, or one whose worker died, is found at the latest."""
+
 app = Celery("atelier")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
@@ -15,6 +18,13 @@ app.conf.beat_schedule = {
     "delete-expired-responses": {
         "task": "accounts.tasks.delete_expired_responses",
         "schedule": crontab(minute="41"),
+    },
+    "delete-expired-files": {"task": "accounts.tasks.delete_expired_files", "schedule": crontab(minute="47")},
+    "work-on-batches": {
+        "task": "gateway.tasks.work_on_batches",
+        "schedule": BATCHES_SECONDS,
+        # A worker that was away has enough of one of them.
+        "options": {"expires": BATCHES_SECONDS},
     },
     "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
 }

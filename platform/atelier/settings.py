@@ -46,11 +46,22 @@ DEFAULT_MAX_TOKENS = env.integer("ATELIER_DEFAULT_MAX_TOKENS", 32768, minimum=1)
 # What clients may leave to us otherwise: aliases of models, and parameters without effect.
 STRICT_MODEL_ID = env.flag("ATELIER_STRICT_MODEL_ID")
 STRICT_PARAMETERS = env.flag("ATELIER_STRICT_PARAMETERS")
+MAX_FILE_BYTES = env.integer("ATELIER_MAX_FILE_MB", 200, minimum=1) * 1024 * 1024
+FILES_PER_USER_BYTES = env.integer("ATELIER_FILES_PER_USER_MB", 2048, minimum=1) * 1024 * 1024
+FILES_TTL_DAYS = env.integer("ATELIER_FILES_TTL_DAYS", 30, minimum=1)
 RESPONSES_TTL_DAYS = env.integer("ATELIER_RESPONSES_TTL_DAYS", 30, minimum=1)
 REDIS_URL = env.text("ATELIER_REDIS_URL")
 # The policy of every key that has no quota of its own for it.
 KEY_REQUESTS_PER_MINUTE = env.integer("ATELIER_KEY_REQUESTS_PER_MINUTE", 6_000, minimum=0)
 KEY_TOKENS_PER_MINUTE = env.integer("ATELIER_KEY_TOKENS_PER_MINUTE", 10_000_000, minimum=0)
+
+# --- Batches -----------------------------------------------------------------------------------------------------
+BATCH_MOST_LINES = env.integer("ATELIER_BATCH_MOST_LINES", 50_000, minimum=1)
+# Lines of one batch that run at once, at most.
+BATCH_CONCURRENCY = env.integer("ATELIER_BATCH_CONCURRENCY", 4, minimum=1)
+BATCHES_PER_USER = env.integer("ATELIER_BATCHES_PER_USER", 50, minimum=1)
+# Where the worker asks; empty: the gateway that `serve` starts beside it.
+GATEWAY_URL = env.text("ATELIER_GATEWAY_URL")
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [

@@ -25,8 +25,12 @@ class Platform:
     def __init__(self, host: str, port: int, node: str, *, longest_request: float):
         self.engines = EngineSupervisor(node)
         self.gateway = self._child("gateway", "--host", host, "--port", str(port), "--name", f"{node[:48]}:{port}")
-        self.worker = self._child("worker", ATELIER_TIMEOUT=str(longest_request))
         self.address = (LOOPBACK if host == "0.0.0.0" else host, port)
+        self.worker = self._child(
+            "worker",
+            ATELIER_TIMEOUT=str(longest_request),
+            ATELIER_GATEWAY_URL=settings.GATEWAY_URL or url_of(*self.address),
+        )
         self._stop = asyncio.Event()
 
     async def run(self, greet: Greeting) -> None:
@@ -63,10 +67,12 @@ class Platform:
         return True
 
     async def _shut_down(self) -> None:
-        """First those who take requests, so that what runs can finish; the engines last."""
+        """First those who take requests, so that what runs can finish, and who asks them; the engines last."""
         print("Stopping: running requests may finish. Ctrl-C again ends them.", file=sys.stderr, flush=True)
-        await self.gateway.stop(grace=settings.DRAIN_SECONDS + 5)
-        await asyncio.gather(self.worker.stop(grace=WORKER_GRACE_SECONDS), self.engines.stop())
+        await asyncio.gather(
+            self.worker.stop(grace=WORKER_GRACE_SECONDS), self.gateway.stop(grace=settings.DRAIN_SECONDS + 5)
+        )
+        await self.engines.stop()
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
@@ -76,3 +82,7 @@ class Platform:
     def _child(self, command: str, *arguments: str, **variables: str) -> Child:
         environment = dict(os.environ, PYTHONUNBUFFERED="1", **variables)
         return Child(command, [sys.executable, "-m", "atelier", command, *arguments], environment)
+
+
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

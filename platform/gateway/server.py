@@ -14,6 +14,7 @@ from django.db import connections
 
 from accounts import ledger
 from gateway import runtime
+from gateway.guard import FORM_BYTES
 from gateway.recovery import settle_former_life
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,10 @@ class LimitedRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
     _kept = 0
 
     def handleContentChunk(self, data: bytes) -> None:
-        kept = data[: settings.MAX_BODY_BYTES + 1 - self._kept]
+        # The path is not known here yet, but only files come in forms.
+        form = any(b"multipart/" in value.lower() for value in self.requestHeaders.getRawHeaders(b"content-type", []))
+        limit = settings.MAX_FILE_BYTES + FORM_BYTES if form else settings.MAX_BODY_BYTES
+        kept = data[: max(limit, settings.MAX_BODY_BYTES) + 1 - self._kept]
         self._kept += len(kept)
         super().handleContentChunk(kept)
 
