@@ -55,7 +55,7 @@ class NotAllowed:
 Outcome = Answered | NotNow | Died | NotAllowed
 
 
-class _Said(Struct):
+class _Said(Struct, frozen=True):
     code: str | None = None
 
 

@@ -5,7 +5,7 @@ from django.conf import settings
 from accounts import files
 from accounts.batches import progress
 from accounts.models import Batch, BatchLine, StoredFile
-from gateway.batches.reading import Knows, Reading, lines_of
+from gateway.batches.reading import Reading, Resolve, lines_of
 from inference.registry import read_catalogue
 
 PAGE = 500
@@ -17,7 +17,7 @@ def validate(batch: Batch) -> None:
     somebody died over it. Raises LeaseLost."""
     progress.forget_lines(batch)
     file = StoredFile.objects.get(file_id=batch.input_file_id, is_whole=True)
-    reading = Reading(batch, knowing(batch))
+    reading = Reading(batch, resolver(batch))
     held: list[BatchLine] = []
     for found in lines_of(files.chunks(file), longest=settings.MAX_BODY_BYTES):
         if line := reading.line(found):
@@ -37,16 +37,17 @@ def validate(batch: Batch) -> None:
     progress.begin(batch, total=batch.lines.count(), model=reading.model)
 
 
-def knowing(batch: Batch) -> Knows:
-    """Whether a name is that of a model that the batch's key may use. Two queries, now; none later."""
+def resolver(batch: Batch) -> Resolve:
+    """For the models that the batch's key may use. Two queries, now; none later."""
     catalogue = read_catalogue()
     allowed = set(batch.key.allowed_models) if batch.key else set()
 
-    def knows(name: str) -> bool:
+    def resolve(name: str) -> str | None:
         model = catalogue.names.get(name)
         if model is None or not allowed or model.name in allowed:
-            return model is not None
+            return model.name if model else None
         # To a key that may not use the default model, `default` is the first that it may.
-        return name == "default" and any(each.name in allowed for each in catalogue.models)
+        own = [each.name for each in catalogue.models if each.name in allowed] if name == "default" else []
+        return own[0] if own else None
 
-    return knows
+    return resolve

@@ -28,8 +28,8 @@ MOST_ERRORS = 100
 LONGEST_ID = 512
 
 Problem = dict[str, Any]
-Knows = Callable[[str], bool]
-"""Whether there is a model of that name, and the key may use it."""
+Resolve = Callable[[str], str | None]
+"""The own name of the model that a line calls so; None: there is none that its key may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +92,19 @@ def lines_of(pieces: Iterable[bytes], *, longest: int) -> Iterator[Found]:
 class Reading:
     """Looks at each line of a batch's input, once."""
 
-    def __init__(self, batch: Batch, knows: Knows) -> None:
+    def __init__(self, batch: Batch, resolve: Resolve) -> None:
         self._batch = batch
-        self._knows = knows
+        self._resolve = resolve
         self._ids: set[bytes] = set()
-        self._models: dict[str, bool] = {}
+        self._models: dict[str, str | None] = {}
         self.problems: list[Problem] = []
         self.total = 0
 
     @property
     def model(self) -> str:
         """The one that all lines name; empty where they name several."""
-        return next(iter(self._models)) if len(self._models) == 1 else ""
+        names = {name for name in self._models.values() if name}
+        return names.pop() if len(names) == 1 else ""
 
     @property
     def is_hopeless(self) -> bool:
@@ -149,8 +150,8 @@ class Reading:
         if body.stream:
             raise Wrong("invalid_request", "An answer in a batch can't be streamed.", "body.stream")
         if body.model not in self._models:
-            self._models[body.model] = self._knows(body.model)
-        if not self._models[body.model]:
+            self._models[body.model] = self._resolve(body.model)
+        if self._models[body.model] is None:
             reason = f"The model {errors.quote(body.model)} does not exist or you do not have access to it."
             raise Wrong("model_not_found", reason, "body.model")
         return BatchLine(
