@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import Batch, BatchLine
 
-LEASE = timedelta(seconds=15)
+LEASE = timedelta(seconds=10)
 """After which a batch is taken from a worker that is not heard of any more."""
 Status = Batch.Status
 State = BatchLine.State
@@ -92,6 +92,9 @@ def record_answer(line: BatchLine, *, batch: Batch, answer: str, is_error: bool,
     """The line's one answer, and what it adds to the batch's sums. Raises LeaseLost, also where it has one already."""
     state = State.FAILED if is_error else State.COMPLETED
     with transaction.atomic():
+        waiting = BatchLine.objects.filter(pk=line.pk, state=State.WAITING)
+        if not waiting.update(state=state, answer=answer):
+            raise LeaseLost
         _held(
             batch,
             **{state.value: F(state.value) + 1},
@@ -100,9 +103,6 @@ def record_answer(line: BatchLine, *, batch: Batch, answer: str, is_error: bool,
             output_tokens=F("output_tokens") + tokens.output,
             reasoning_tokens=F("reasoning_tokens") + tokens.reasoning,
         )
-        waiting = BatchLine.objects.filter(pk=line.pk, state=State.WAITING)
-        if not waiting.update(state=state, answer=answer):
-            raise LeaseLost
 
 
 def record_fault(line: BatchLine, *, batch: Batch) -> int:

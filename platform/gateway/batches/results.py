@@ -14,7 +14,7 @@ from gateway.batches.answers import LineError, unanswered
 
 PAGE = 200
 """Lines at a time."""
-RENEW_SECONDS = 4.0
+RENEW_SECONDS = 3.0
 
 
 def close(batch: Batch, error: LineError) -> None:

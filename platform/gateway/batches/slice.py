@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 30.0
 """After which no more lines begin; those that run are waited for."""
-RENEW_SECONDS = 4.0
+RENEW_SECONDS = 3.0
 LOOK_SECONDS = 0.5
 """Between two looks at whether it is to stop."""
 PATIENCE_SECONDS = 2.0
