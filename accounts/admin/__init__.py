@@ -1,5 +1,6 @@
 """The admin's pages for people, keys, usage and the audit log. Every change goes through `accounts.services`."""
 
+from accounts.admin.batches import BatchAdmin, StoredFileAdmin
 from accounts.admin.invitations import InvitationAdmin
 from accounts.admin.keys import ApiKeyAdmin
 from accounts.admin.people import TeamAdmin, UserAdmin
@@ -7,5 +8,6 @@ from accounts.admin.quotas import QuotaAdmin
 from accounts.admin.records import AuditEventAdmin, UsageRecordAdmin
 
 __all__ = [
-    "ApiKeyAdmin", "AuditEventAdmin", "InvitationAdmin", "QuotaAdmin", "TeamAdmin", "UsageRecordAdmin", "UserAdmin",
+    "ApiKeyAdmin", "AuditEventAdmin", "BatchAdmin", "InvitationAdmin", "QuotaAdmin", "StoredFileAdmin", "TeamAdmin",
+    "UsageRecordAdmin", "UserAdmin",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ def widen_keys(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0003_quotas_and_key_limits'),
+        ('accounts', '0004_weights_and_classes'),
     ]
 
     operations = [

@@ -21,7 +21,9 @@ async def principal_of(gateway: Runtime, key: str, path: str) -> Principal | Non
         return None
     principal = await gateway.keys.resolve_digest(holder.digest)
     # A worker runs where it runs: the networks have been checked when the batch was made.
-    return None if principal is None else replace(principal, networks=(), highest_class=PriorityClass.BATCH, is_batch=True)
+    return (
+        None if principal is None else replace(principal, networks=(), highest_class=PriorityClass.BATCH, is_batch=True)
+    )
 
 
 def check(principal: Principal, needed: str, scope: dict[str, Any]) -> None:
