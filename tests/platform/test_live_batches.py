@@ -1,4 +1,4 @@
-"""Batches through OpenAI's SDK, on a whole Atelier: people come first, and each line is answered once, whatever dies."""
+"""Batches through OpenAI's SDK, on a whole Atelier: people come first, and lines are answered once, come what may."""
 
 import json
 import time

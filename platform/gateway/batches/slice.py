@@ -45,7 +45,8 @@ Status = Batch.Status
 
 async def work_on_next(stopping: threading.Event) -> bool:
     """A slice of the batch that has waited longest. False: there was none."""
-    database = DatabaseThreads()
+    # One statement after another: a worker's pool of connections is for its other tasks as well.
+    database = DatabaseThreads(1)
     try:
         batch = await database.run(progress.claim)
         if batch is None:
