@@ -24,7 +24,7 @@ def widen_keys(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0004_weights_and_classes'),
+        ('accounts', '0006_service_accounts'),
     ]
 
     operations = [

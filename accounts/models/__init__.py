@@ -11,6 +11,6 @@ from accounts.models.stored_response import StoredResponse
 from accounts.models.usage_record import UsageRecord
 
 __all__ = [
-    "ApiKey", "AuditEvent", "Batch", "BatchLine", "FileChunk", "Invitation", "Membership", "Quota", "QuotaBoost", "Scope",
-    "StoredFile", "StoredResponse", "Team", "UsageRecord", "User",
+    "ApiKey", "AuditEvent", "Batch", "BatchLine", "FileChunk", "Invitation", "Membership", "Quota", "QuotaBoost",
+    "Scope", "StoredFile", "StoredResponse", "Team", "UsageRecord", "User",
 ]  # fmt: skip
