@@ -350,7 +350,7 @@ def test_issuing_a_key(olga: Ask, owner: User, team: Team):
 
 
 def test_a_key_gets_the_scope_to_manage_only_where_it_is_asked_for(olga: Ask):
-    assert olga("POST", "keys/", {}).json()["scopes"] == ["models", "generate", "embed", "usage"]
+    assert olga("POST", "keys/", {}).json()["scopes"] == ["models", "generate", "embed", "usage", "batch"]
     assert olga("POST", "keys/", {"scopes": ["manage", "usage"]}).json()["scopes"] == ["manage", "usage"]
 
 
