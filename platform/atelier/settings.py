@@ -22,6 +22,8 @@ SECRET_KEY = env.text("ATELIER_SECRET_KEY") or stored_secret(DATA_DIR / "secret_
 DEBUG = env.flag("ATELIER_DEBUG")
 HOST = env.text("ATELIER_HOST", "127.0.0.1")
 PORT = env.integer("ATELIER_PORT", 8000)
+# Each listens on a port of its own, from PORT on.
+GATEWAYS = env.integer("ATELIER_GATEWAYS", 1, minimum=1)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.words("ATELIER_ALLOWED_HOSTS")]
 CSRF_TRUSTED_ORIGINS = env.words("ATELIER_CSRF_TRUSTED_ORIGINS")
 if env.flag("ATELIER_BEHIND_TLS"):
