@@ -107,6 +107,15 @@ for i, key in ipairs(KEYS) do
 end
 """
 
+SETTLE_HELD = """
+local held = redis.call('HGET', KEYS[1], 'r:' .. ARGV[1])
+if not held then return 0 end
+redis.call('HDEL', KEYS[1], 'r:' .. ARGV[1])
+redis.call('HINCRBY', KEYS[1], '+', string.format('%.0f', -tonumber(held)))
+redis.call('HINCRBY', KEYS[1], '=', ARGV[2])
+return 1
+"""
+
 RENEW = (
     NOW
     + """
@@ -144,6 +153,7 @@ class RedisCounters:
         self._take = self._redis.register_script(TAKE)
         self._seed = self._redis.register_script(SEED)
         self._settle = self._redis.register_script(SETTLE)
+        self._settle_held = self._redis.register_script(SETTLE_HELD)
         self._used = self._redis.register_script(USED)
 
     async def take(self, request: str, demands: Sequence[Demand], *, least: int, wanted: int) -> Verdict:
@@ -174,6 +184,18 @@ class RedisCounters:
     async def renew(self, request: str, leases: Sequence[str]) -> None:
         if leases:
             await self._renew(keys=[PREFIX + name for name in leases], args=[request, self._now(), int(LEASE_SECONDS)])
+
+    async def held(self) -> set[tuple[str, str]]:
+        """Every counter with every request that holds something of it. Reads all counters."""
+        found = set()
+        async for key in self._redis.scan_iter(f"{PREFIX}*", count=500, _type="hash"):
+            fields: list[Any] = await self._redis.hkeys(key)
+            found |= {(key.decode()[len(PREFIX) :], name[2:].decode()) for name in fields if name.startswith(b"r:")}
+        return found
+
+    async def settle_held(self, request: str, counter: str, charge: int) -> bool:
+        """As `settle`, of one counter, where the request still holds something of it; False where it does not."""
+        return bool(await self._settle_held(keys=[PREFIX + counter], args=[request, charge]))
 
     async def forget(self, counters: Sequence[str]) -> None:
         if counters:

@@ -12,6 +12,10 @@ from django.conf import settings
 from atelier.data_dir import make_private
 
 
+PATIENCE_SECONDS = 0.5
+"""Whoever looks for names holds each lock for a moment, too."""
+
+
 class NameTaken(Exception):
     pass
 
@@ -26,8 +30,11 @@ def present(name: str) -> Iterator[None]:
     that starts would close the other's rows in the ledger."""
     path = _folder() / hashlib.sha256(name.encode()).hexdigest()[:16]
     with path.open("a+") as lock:
-        # Whoever looks for names holds the lock for a moment, too.
-        if not any(_locked(lock.fileno()) or time.sleep(0.1) for _ in range(5)):
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not _locked(lock.fileno()):
+            if time.monotonic() < until:
+                time.sleep(0.05)
+                continue
             raise NameTaken(f"A gateway called {name!r} is running already. Give each one a --name of its own.")
         lock.truncate(0)
         lock.write(name)
