@@ -25,7 +25,9 @@ def shared(tmp_path_factory, redis_url):
 
 def start_gateway(shared, name, port):
     command = [sys.executable, str(ROOT / "manage.py"), "gateway", "--port", str(port), "--name", name]
-    return subprocess.Popen(command, env=shared.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=shared.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 @pytest.fixture

@@ -43,9 +43,7 @@ class Server:
     """`serve` as a user starts it. Use as a context manager; `output` is all that it printed. gateways: how many, on
     ports one after another."""
 
-    def __init__(
-        self, data_dir: Path, *arguments: str, port: int | None = None, gateways: int = 1, **environment: str
-    ):
+    def __init__(self, data_dir: Path, *arguments: str, port: int | None = None, gateways: int = 1, **environment: str):
         self.data_dir = data_dir
         self.port = port or free_ports(gateways)
         self.ports = range(self.port, self.port + gateways)
