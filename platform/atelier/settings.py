@@ -121,7 +121,11 @@ match DATABASES["default"]["ENGINE"]:
             "timeout": 30,
         }
     case "django.db.backends.postgresql":
-        DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 8}}
+        # The URL's own parameters, such as sslmode, are in it already.
+        DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+            "min_size": 1,
+            "max_size": env.integer("ATELIER_DATABASE_POOL", 8, minimum=1),
+        }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ------------------------------------------------------------------------------------------------------

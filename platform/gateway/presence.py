@@ -11,7 +11,6 @@ from django.conf import settings
 
 from atelier.data_dir import make_private
 
-
 PATIENCE_SECONDS = 0.5
 """Whoever looks for names holds each lock for a moment, too."""
 
