@@ -192,7 +192,7 @@ CACHES = {
 
 # --- Language, static files --------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
-TIME_ZONE = env.text("ATELIER_TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("ATELIER_TIME_ZONE", "UTC")
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = make_private(DATA_DIR / "static")

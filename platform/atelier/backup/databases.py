@@ -5,15 +5,22 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 from typing import Literal, Protocol
 
+import psycopg
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection
 from psycopg.conninfo import make_conninfo
 
 from atelier.backup.errors import BackupError
 
+OTHERS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+CLOSING_SECONDS = 2.0
 LOCK_TIMEOUT = "30s"
 """How long a restore waits for somebody else's lock."""
 
@@ -107,12 +114,16 @@ class PostgreSQL:
         self._run("pg_restore", "--list", str(file), connect=False)
 
     def in_use(self) -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            )
-            return bool(cursor.fetchone()[0])
+        # Our own pool may have opened more than one; it is gone a moment after it was closed.
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's only
+        until = time.monotonic() + CLOSING_SECONDS
+        with psycopg.connect(self._address(), password=self._password()) as direct:
+            while True:
+                [others] = direct.execute(OTHERS).fetchone()  # type: ignore[misc]  # a count is always one row
+                if not others or time.monotonic() > until:
+                    return bool(others)
+                time.sleep(0.1)
 
     def replace(self, file: Path, aside: Path | None) -> bool:
         connection.close()
@@ -130,13 +141,23 @@ class PostgreSQL:
                 f"{program} is missing. Install PostgreSQL's client programs (Debian: postgresql-client, "
                 "Homebrew: libpq), of the server's version or a newer one."
             )
-        given = connection.get_connection_params()
-        facts = {name: str(value) for name, value in given.items() if isinstance(value, str | int)}
-        if password := facts.pop("password", ""):
+        if password := self._password():
             environment["PGPASSWORD"] = password
-        where = [f"--dbname={make_conninfo(**facts)}"] if connect else []
+        where = [f"--dbname={self._address()}"] if connect else []
         done = subprocess.run(
             [found, *where, *arguments], env={**os.environ, **environment}, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise BackupError(f"{program} failed: {' '.join(done.stderr.split())[-1000:]}")
+
+    @staticmethod
+    def _address() -> str:
+        """All of the URL but the password."""
+        given = connection.get_connection_params()
+        facts = {name: str(value) for name, value in given.items() if isinstance(value, str | int)}
+        facts.pop("password", None)
+        return make_conninfo(**facts)
+
+    @staticmethod
+    def _password() -> str | None:
+        return connection.get_connection_params().get("password")
