@@ -95,7 +95,11 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne has no types
         host, port = self.listening_addresses[0]
         logger.info("gateway %s listens on %s port %d", self.name, host, port)
         if self._left:
-            await settle_former_life(gateway, self._left)
+            gateway.recovered.clear()
+            try:
+                await settle_former_life(gateway, self._left)
+            finally:
+                gateway.recovered.set()
 
     def _asked_to_stop(self) -> None:
         if self._ending:

@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.server import ROOT
 from tests.support.services import postgresql_programs
 
+TIMEOUT_SECONDS = 900
 TESTS = ["tests/accounts", "tests/gateway", "tests/inference"]
 
 
+@pytest.mark.timeout(TIMEOUT_SECONDS + 20)
 def test_they_pass_there_too():
     postgresql_programs()  # skips without PostgreSQL
     done = subprocess.run(

@@ -138,11 +138,11 @@ class Server:
     def kill_engine(self) -> None:
         self.child("inference.engine").send_signal(signal.SIGKILL)
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, seconds: float = 60) -> str:
         """What a management command prints, run beside the server as an operator would. Raises when it fails."""
         done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *command],
-            env=self.environment, capture_output=True, text=True, timeout=60, check=False,
+            env=self.environment, capture_output=True, text=True, timeout=seconds, check=False,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)

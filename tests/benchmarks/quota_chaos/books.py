@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import ApiKey, UsageRecord
@@ -49,6 +50,23 @@ def build(requests: int) -> None:
     limit("requests", "minute", 10**6, key=keys[0].row)
     limit("gpu_seconds", "total", 10**6)
     print(json.dumps([key.raw for key in keys]))
+
+
+@transaction.atomic
+def build_for_load(count: int, few: int, at_once: int) -> None:
+    """So many users with a key each. Every tenth may ask only `few` times, the one after it `at_once` times at once.
+    Prints the keys."""
+    keys = []
+    for number in range(count):
+        user = do_create_user(f"load{number}", password=None, acting_user=None)
+        keys.append(do_issue_key(user, acting_user=None).raw)
+        if number % 10 == 0:
+            do_set_quota(metric="requests", window="total", limit=few, user=user, acting_user=None)
+        elif number % 10 == 1:
+            do_set_quota(metric="concurrency", limit=at_once, user=user, acting_user=None)
+        else:
+            do_set_quota(metric="tokens", window="total", limit=10**9, user=user, acting_user=None)
+    print(json.dumps(keys))
 
 
 def audit() -> None:

@@ -136,7 +136,8 @@ async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
 
 def in_server(server: Server, call: str) -> Any:
     """The JSON that a function of `books` prints there."""
-    said = server.run("shell", "--no-imports", "-c", f"from tests.benchmarks.quota_chaos import books; books.{call}")
+    code = f"from tests.benchmarks.quota_chaos import books; books.{call}"
+    said = server.run("shell", "--no-imports", "-c", code, seconds=300)
     return json.loads(said.strip().splitlines()[-1])
 
 
