@@ -95,11 +95,12 @@ class Load:
         return phase
 
     async def _client(self, client: httpx.AsyncClient, phase: Phase, key: str, url: str, until: float) -> None:
-        while monotonic() < until:
+        while (began := monotonic()) < until:
             try:
                 await self._ask(client, phase, key, url)
             except httpx.HTTPError as error:
-                self.faults.append(f"{url}: {type(error).__name__}: {error}")
+                after, left = monotonic() - began, until - monotonic()
+                self.faults.append(f"{url}: {error!r} {after:.2f} s after asking, {left:.1f} s before the end")
 
     async def _ask(self, client: httpx.AsyncClient, phase: Phase, key: str, url: str) -> None:
         request = endless(max_tokens=self._tokens, stream_options={"include_usage": True})
@@ -221,11 +222,12 @@ def main() -> int:
         }
         server = stack.enter_context(Server(folder, *FLAGS, gateways=options.gateways, **environment))
         found = asyncio.run(measure(server, options, console))
+        found["log"] = [line for line in server.output.splitlines() if "ERROR" in line or "Traceback" in line]
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(found, indent=2) + "\n")
     if not found["overhead_is_low"]:
         console.print(f"[yellow]p95 of x-overhead-ms at 16 streams is above {OVERHEAD_MS:g} ms.[/yellow]")
-    for fault in found["faults"][:50]:
+    for fault in [*found["faults"], *found["log"]][:50]:
         console.print(f"[red]{fault}[/red]")
     console.print(f"{len(found['faults'])} faults in {found['rows']} rows; figures in {options.json}.")
     return bool(found["faults"])

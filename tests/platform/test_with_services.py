@@ -11,7 +11,13 @@ from tests.support.server import ROOT
 from tests.support.services import postgresql_programs
 
 TIMEOUT_SECONDS = 900
-TESTS = ["tests/accounts", "tests/gateway", "tests/inference"]
+OF_REQUESTS = ("cancel_requests", "database", "endings", "late_answers", "metering", "organization", "responses_stored")
+TESTS = [
+    "tests/accounts",
+    "tests/inference/test_registry.py",
+    *(f"tests/gateway/test_{name}.py" for name in OF_REQUESTS),
+]
+"""Those that have to do with the database, events or counters: the whole would take much longer and show no more."""
 
 
 @pytest.mark.timeout(TIMEOUT_SECONDS + 20)
