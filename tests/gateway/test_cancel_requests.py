@@ -1,8 +1,8 @@
 """Cancelling one's own running requests: here, on another gateway, and just when they end."""
 
 import asyncio
-from functools import partial
 import json
+from functools import partial
 from typing import Any
 
 import pytest
