@@ -5,14 +5,17 @@ something was settled while the rest of it was unknown. Requests at once are a s
 which the place is free again. That time is Redis's own, which all gateways share, whatever their clocks say.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis.asyncio
+from redis.commands.core import AsyncScript
 
 from accounts.quotas.counters import LEASE_SECONDS, UNIT, Demand, Granted, Short, Unknown, Verdict
 
 PREFIX = "atelier:quota:"
+ANSWER_SECONDS = 2.0
 VERSION_SECONDS = 3600
 """How long a counter that is unknown is remembered to have been settled."""
 
@@ -147,7 +150,9 @@ class RedisCounters:
     """Raises redis.RedisError where Redis does not answer. To be closed. clock: None for Redis's own."""
 
     def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
-        self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+        # No socket_timeout: with one, redis-py sends by asyncio.wait_for, which in Python 3.11 may lose a cancellation,
+        # so that a request would go on whose client has left.
+        self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=ANSWER_SECONDS)
         self._clock = clock
         self._renew = self._redis.register_script(RENEW)
         self._take = self._redis.register_script(TAKE)
@@ -161,7 +166,9 @@ class RedisCounters:
         for each in demands:
             limit = -1 if each.limit is None else each.limit
             arguments += ["lease" if each.lease else "counter", each.base, each.unit, limit, each.lasts]
-        answer: list[Any] = await self._take(keys=[PREFIX + each.counter for each in demands], args=arguments)
+        answer: list[Any] = await self._call(
+            self._take, keys=[PREFIX + each.counter for each in demands], args=arguments
+        )
         match answer[0]:
             case b"granted":
                 return Granted(answer[1], answer[2:])
@@ -170,20 +177,24 @@ class RedisCounters:
         return Unknown({at - 1: version for at, version in zip(answer[1::2], answer[2::2], strict=True)})
 
     async def seed(self, counter: str, settled: int, lasts: float, version: int) -> None:
-        await self._seed(keys=[PREFIX + counter], args=[settled, int(lasts), version])
+        await self._call(self._seed, keys=[PREFIX + counter], args=[settled, int(lasts), version])
 
     async def settle(self, request: str, charges: Mapping[str, int], leases: Sequence[str] = ()) -> None:
         if keys := [PREFIX + name for name in (*charges, *leases)]:
             args: list[str | int] = [request, VERSION_SECONDS, *charges.values(), *(["lease"] * len(leases))]
-            await self._settle(keys=keys, args=args)
+            await self._call(self._settle, keys=keys, args=args)
 
     async def used(self, counters: Sequence[str]) -> list[int | None]:
-        found: list[int | None] = await self._used(keys=[PREFIX + name for name in counters], args=[self._now()])
+        found: list[int | None] = await self._call(
+            self._used, keys=[PREFIX + name for name in counters], args=[self._now()]
+        )
         return found
 
     async def renew(self, request: str, leases: Sequence[str]) -> None:
         if leases:
-            await self._renew(keys=[PREFIX + name for name in leases], args=[request, self._now(), int(LEASE_SECONDS)])
+            await self._call(
+                self._renew, keys=[PREFIX + name for name in leases], args=[request, self._now(), int(LEASE_SECONDS)]
+            )
 
     async def held(self) -> set[tuple[str, str]]:
         """Every counter with every request that holds something of it. Reads all counters."""
@@ -195,7 +206,7 @@ class RedisCounters:
 
     async def settle_held(self, request: str, counter: str, charge: int) -> bool:
         """As `settle`, of one counter, where the request still holds something of it; False where it does not."""
-        return bool(await self._settle_held(keys=[PREFIX + counter], args=[request, charge]))
+        return bool(await self._call(self._settle_held, keys=[PREFIX + counter], args=[request, charge]))
 
     async def forget(self, counters: Sequence[str]) -> None:
         if counters:
@@ -206,3 +217,10 @@ class RedisCounters:
 
     def _now(self) -> float | str:
         return "" if self._clock is None else self._clock()
+
+    async def _call(self, script: AsyncScript, *, keys: Sequence[str], args: Sequence[str | int | float]) -> Any:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await script(keys=list(keys), args=list(args))
+        except TimeoutError:
+            raise redis.TimeoutError(f"Redis did not answer within {ANSWER_SECONDS:g} seconds") from None

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+import redis
 
+from accounts.quotas import redis_counters
 from accounts.quotas.counters import LEASE_SECONDS, Counters, Demand, Granted, LocalCounters, Short, Unknown
 from accounts.quotas.redis_counters import PREFIX, RedisCounters
 
@@ -240,3 +242,30 @@ async def test_counters_of_the_past_go_from_redis(redis_url: str, clock: Clock, 
         assert 590_000 < left <= 600_000
     finally:
         await store.close()
+
+
+async def test_being_cancelled_is_not_lost(redis_url: str, name: str):
+    """Whenever it comes, while Redis is asked: who asks is a request whose client may leave."""
+    store = RedisCounters(redis_url)
+    try:
+        await take(store, "warm", Demand(name, 0, 0, None, 600))
+        for turns in range(12):
+            asking = asyncio.ensure_future(store.used([name]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if asking.cancel():
+                await asyncio.wait([asking])
+                assert asking.cancelled(), turns
+        assert await store.used([name]) == [None]
+    finally:
+        await store.close()
+
+
+async def test_redis_that_says_nothing(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(redis_counters, "ANSWER_SECONDS", 0.1)
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    store = RedisCounters(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+    with pytest.raises(redis.RedisError):
+        await store.used([name])
+    await store.close()
+    server.close()
