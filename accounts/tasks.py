@@ -13,8 +13,12 @@ from accounts.batches import verbs as batches
 from accounts.ledger import RunningRecord
 from accounts.models import StoredResponse
 from accounts.quotas.limiter import Limiter
+from accounts.quotas.lost import lost, settle_lost
 from accounts.quotas.redis_counters import RedisCounters
 from accounts.quotas.rules import Rules, Used
+
+BEGINNING_SECONDS = 60.0
+"""Longer than a request that lives can be between the counters and the ledger."""
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
@@ -44,6 +48,23 @@ async def _give_back(records: list[RunningRecord]) -> None:
         limiter = Limiter(Rules(), counters)
         for record in records:
             await limiter.settle_record(record, Used())
+    finally:
+        await counters.close()
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def settle_lost_reservations() -> int:
+    """Gives back what requests hold of limits that have ended without saying so to Redis; how many holds."""
+    return asyncio.run(_settle_lost()) if settings.REDIS_URL else 0
+
+
+async def _settle_lost() -> int:
+    counters = RedisCounters(settings.REDIS_URL)
+    try:
+        if not (seen := await lost(counters)):
+            return 0
+        await asyncio.sleep(BEGINNING_SECONDS)
+        return await settle_lost(counters, seen)
     finally:
         await counters.close()
 

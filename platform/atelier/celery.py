@@ -27,4 +27,8 @@ app.conf.beat_schedule = {
         "options": {"expires": BATCHES_SECONDS},
     },
     "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
+    "settle-lost-reservations": {
+        "task": "accounts.tasks.settle_lost_reservations",
+        "schedule": crontab(minute="5-59/10"),
+    },
 }

@@ -22,6 +22,8 @@ SECRET_KEY = env.text("ATELIER_SECRET_KEY") or stored_secret(DATA_DIR / "secret_
 DEBUG = env.flag("ATELIER_DEBUG")
 HOST = env.text("ATELIER_HOST", "127.0.0.1")
 PORT = env.integer("ATELIER_PORT", 8000)
+# Each listens on a port of its own, from PORT on.
+GATEWAYS = env.integer("ATELIER_GATEWAYS", 1, minimum=1)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.words("ATELIER_ALLOWED_HOSTS")]
 CSRF_TRUSTED_ORIGINS = env.words("ATELIER_CSRF_TRUSTED_ORIGINS")
 if env.flag("ATELIER_BEHIND_TLS"):
@@ -130,7 +132,11 @@ match DATABASES["default"]["ENGINE"]:
             "timeout": 30,
         }
     case "django.db.backends.postgresql":
-        DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 8}}
+        # The URL's own parameters, such as sslmode, are in it already.
+        DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+            "min_size": 1,
+            "max_size": env.integer("ATELIER_DATABASE_POOL", 8, minimum=1),
+        }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ------------------------------------------------------------------------------------------------------
@@ -197,7 +203,7 @@ CACHES = {
 
 # --- Language, static files --------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
-TIME_ZONE = env.text("ATELIER_TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("ATELIER_TIME_ZONE", "UTC")
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = make_private(DATA_DIR / "static")

@@ -244,6 +244,7 @@ class Run:
 
     async def _open(self) -> None:
         """Raises ApiError where a limit leaves too little to begin with."""
+        await self._gateway.recovered.wait()
         estimate = self._ask.estimated_prompt_tokens()
         meter = await Meter.open(
             self._gateway.limiter,

@@ -101,6 +101,10 @@ class Runtime:
         self.limiter = Limiter(self.rules, self._counters, run=self.database.run)
         self.requests = Requests()
         self.idle = IdleLanes()
+        self.recovered = asyncio.Event()
+        """What a former life left in the ledger is closed. Counters in memory do not know of it before, and would let
+        in more than there is."""
+        self.recovered.set()
         watches = (self.keys.watch, self.registry.watch, self.requests.watch, self.rules.watch)
         self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in watches]
 

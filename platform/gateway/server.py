@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 20
 """Daphne hands bodies on in pieces of this size; with its own 8 KiB a picture takes half a second."""
+BACKLOG = 1024
+"""Connections that wait to be taken. Of Twisted's own 50, a burst of clients leaves some that are reset unheard."""
 FLUSH_SECONDS = 0.2
 """What Twisted gets to send the last answers: stopping drops what is still in its buffers."""
 
@@ -48,7 +50,9 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne has no types
     def __init__(self, application: Any, *, host: str, port: int, name: str) -> None:
         super().__init__(
             application,
-            endpoints=build_endpoint_description_strings(host=host, port=port),
+            endpoints=[
+                f"{each}:backlog={BACKLOG}" for each in build_endpoint_description_strings(host=host, port=port)
+            ],
             signal_handlers=False,
             request_buffer_size=READ_BYTES,
             ready_callable=self._begin,
@@ -99,7 +103,11 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne has no types
         host, port = self.listening_addresses[0]
         logger.info("gateway %s listens on %s port %d", self.name, host, port)
         if self._left:
-            await settle_former_life(gateway, self._left)
+            gateway.recovered.clear()
+            try:
+                await settle_former_life(gateway, self._left)
+            finally:
+                gateway.recovered.set()
 
     def _asked_to_stop(self) -> None:
         if self._ending:
