@@ -81,8 +81,8 @@ class Team(models.Model):
             raise ValidationError({"name": f"“{self.name}” is too much like an existing team's name; choose another."})
 
     def is_in_use(self) -> bool:
-        """Whether keys or usage name it, so that it has to stay. At most two queries."""
-        return self.keys.exists() or self.usage.exists()
+        """Whether keys or usage name it, so that it has to stay. At most three queries."""
+        return self.keys.exists() or self.usage.exists() or self.usage_daily.exists()
 
 
 class Membership(models.Model):
