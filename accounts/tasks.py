@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from accounts import files, ledger
+from accounts import files, ledger, rollups
 from accounts.batches import verbs as batches
 from accounts.ledger import RunningRecord
 from accounts.models import StoredResponse
@@ -82,3 +82,15 @@ def delete_expired_files() -> int:
     ATELIER_FILES_TTL_DAYS ago; how many files."""
     batches.delete_ended()
     return files.delete_expired()
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def roll_up_usage() -> int:
+    """Adds what has ended in the ledger to the sums of its days; how many rows. Several may run at once."""
+    return rollups.roll_up()
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def forget_old_records() -> int:
+    """Deletes rows of the ledger that are older than ATELIER_USAGE_RETENTION_DAYS; how many."""
+    return rollups.forget_old_records()

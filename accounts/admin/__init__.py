@@ -4,10 +4,12 @@ from accounts.admin.batches import BatchAdmin, StoredFileAdmin
 from accounts.admin.invitations import InvitationAdmin
 from accounts.admin.keys import ApiKeyAdmin
 from accounts.admin.people import TeamAdmin, UserAdmin
+from accounts.admin.prices import PriceAdmin
 from accounts.admin.quotas import QuotaAdmin
 from accounts.admin.records import AuditEventAdmin, UsageRecordAdmin
+from accounts.admin.usage import UsageAdmin
 
 __all__ = [
-    "ApiKeyAdmin", "AuditEventAdmin", "BatchAdmin", "InvitationAdmin", "QuotaAdmin", "StoredFileAdmin", "TeamAdmin",
-    "UsageRecordAdmin", "UserAdmin",
+    "ApiKeyAdmin", "AuditEventAdmin", "BatchAdmin", "InvitationAdmin", "PriceAdmin", "QuotaAdmin", "StoredFileAdmin",
+    "TeamAdmin", "UsageAdmin", "UsageRecordAdmin", "UserAdmin",
 ]  # fmt: skip

@@ -76,7 +76,7 @@ def what_if(rule: Rule, *, start: datetime, end: datetime) -> WhatIf:
     Work: the latest MOST_ROWS rows at most, by an index on who or what the rule names, and one sum over the part of the
     first window that lies before `start`. Memory: by users, not by rows. Three queries.
     """
-    rows = UsageRecord.objects.filter(scope_of(rule, start), started_at__lt=end)
+    rows = UsageRecord.objects.filter(scope_of(rule), started_at__gte=start, started_at__lt=end)
     rows = rows.exclude(state=UsageRecord.State.RUNNING).exclude(outcome=UsageRecord.Outcome.REFUSED)
     too_old = rows.order_by("-started_at").values_list("started_at", flat=True)[MOST_ROWS : MOST_ROWS + 1].first()
     if too_old is not None:

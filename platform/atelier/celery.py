@@ -26,9 +26,11 @@ app.conf.beat_schedule = {
         # A worker that was away has enough of one of them.
         "options": {"expires": BATCHES_SECONDS},
     },
-    "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
     "settle-lost-reservations": {
         "task": "accounts.tasks.settle_lost_reservations",
         "schedule": crontab(minute="5-59/10"),
     },
+    "forget-old-records": {"task": "accounts.tasks.forget_old_records", "schedule": crontab(minute="29", hour="3")},
+    "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
+    "roll-up-usage": {"task": "accounts.tasks.roll_up_usage", "schedule": crontab(minute="3-59/10")},
 }

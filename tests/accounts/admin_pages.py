@@ -14,7 +14,8 @@ from accounts.models import UsageRecord, User
 from accounts.services import do_create_user
 
 MODELS = [
-    "user", "team", "apikey", "invitation", "quota", "usagerecord", "auditevent", "storedfile", "batch",
+    "user", "team", "apikey", "invitation", "quota", "usagerecord", "usagedaily", "price", "auditevent", "storedfile",
+    "batch",
 ]  # fmt: skip
 
 
