@@ -38,6 +38,8 @@ class Principal:
     priority: str = PriorityClass.API
     """The class of its requests that name none; and the first that it may have:"""
     highest_class: str = PriorityClass.API
+    is_admin: bool = False
+    """Its user runs the platform."""
 
     def may_use(self, model: str) -> bool:
         return not self.models or model in self.models
@@ -143,6 +145,7 @@ def load_principal(digest: str) -> Principal | None:
             "user__weight",
             "team__highest_class",
             "team__weight",
+            "user__is_superuser",
         )
         .filter(digest=digest)
         .first()
@@ -165,4 +168,5 @@ def load_principal(digest: str) -> Principal | None:
         # The team's may have been lowered since the key was issued.
         priority=lower_of(key.priority, key.highest_class()),
         highest_class=key.highest_class(),
+        is_admin=key.user.is_superuser,
     )

@@ -3,12 +3,13 @@
 from accounts.models.api_key import ApiKey, Scope
 from accounts.models.audit_event import AuditEvent
 from accounts.models.invitation import Invitation
+from accounts.models.notice import Announcement, Maintenance
 from accounts.models.people import Membership, Team, User
 from accounts.models.quota import Quota, QuotaBoost
 from accounts.models.stored_response import StoredResponse
 from accounts.models.usage_record import UsageRecord
 
 __all__ = [
-    "ApiKey", "AuditEvent", "Invitation", "Membership", "Quota", "QuotaBoost", "Scope",
+    "Announcement", "ApiKey", "AuditEvent", "Invitation", "Maintenance", "Membership", "Quota", "QuotaBoost", "Scope",
     "StoredResponse", "Team", "UsageRecord", "User",
 ]  # fmt: skip

@@ -7,6 +7,18 @@ from django.utils import timezone
 from accounts.models.api_key import ApiKey
 from accounts.models.people import Team, User
 
+FAILED = Q(outcome="engine_error") | Q(outcome="interrupted") | Q(outcome="timeout")
+"""What somebody should look into. Not as a list, in which SQLite does not recognise an index's condition."""
+
+
+class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
+    def running(self) -> "UsageRecordQuerySet":
+        """In no order: few as they are, SQLite would rather read the whole table than sort them."""
+        return self.filter(state=UsageRecord.State.RUNNING).order_by()
+
+    def failed(self) -> "UsageRecordQuerySet":
+        return self.filter(FAILED)
+
 
 class UsageRecord(models.Model):
     class State(models.TextChoices):
@@ -54,6 +66,8 @@ class UsageRecord(models.Model):
     started_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True)
 
+    objects = models.Manager.from_queryset(UsageRecordQuerySet)()
+
     class Meta:
         ordering = ["-started_at", "-pk"]
         indexes = [
@@ -66,6 +80,8 @@ class UsageRecord(models.Model):
             models.Index(fields=["model", "started_at"], name="usage_model_started"),
             # ledger.running_of(): what a gateway's former life left. Nearly empty, whatever the table's size.
             models.Index(fields=["gateway"], condition=Q(state="running"), name="usage_running"),
+            # What went wrong lately (`failed`). Few rows, too.
+            models.Index(fields=["started_at"], condition=FAILED, name="usage_failed"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.templatetags.static import static
 
 from atelier import env
 from atelier.data_dir import default_data_dir, make_private, socket_dir, stored_secret
@@ -60,6 +61,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
@@ -74,6 +76,7 @@ INSTALLED_APPS = [
     "accounts",
     "inference",
     "gateway",
+    "console",
     "atelier",
 ]
 MIDDLEWARE = [
@@ -101,6 +104,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "console.notices.notices",
             ],
         },
     },
@@ -199,6 +203,9 @@ UNFOLD = {
     "SITE_HEADER": "Atelier",
     "SITE_SUBHEADER": "Your team's own LLM platform",
     "SITE_SYMBOL": "hub",
+    "STYLES": [lambda request: static("console/console.css")],
+    "DASHBOARD_CALLBACK": "console.dashboard.dashboard",
+    "SIDEBAR": {"navigation": "console.navigation.groups"},
 }
 
 # --- The API's schema --------------------------------------------------------------------------------------------
