@@ -40,6 +40,8 @@ class Principal:
     highest_class: str = PriorityClass.API
     is_batch: bool = False
     """A worker asks, for a batch that was made with the key."""
+    is_admin: bool = False
+    """Its user runs the platform."""
 
     def may_use(self, model: str) -> bool:
         return not self.models or model in self.models
@@ -146,6 +148,7 @@ def load_principal(digest: str) -> Principal | None:
             "user__weight",
             "team__highest_class",
             "team__weight",
+            "user__is_superuser",
         )
         .filter(digest=digest)
         .first()
@@ -168,4 +171,5 @@ def load_principal(digest: str) -> Principal | None:
         # The team's may have been lowered since the key was issued.
         priority=lower_of(key.priority, key.highest_class()),
         highest_class=key.highest_class(),
+        is_admin=key.user.is_superuser,
     )

@@ -17,7 +17,8 @@ from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import services
-from accounts.admin.base import Admin, acting_user
+from accounts.admin.base import acting_user
+from accounts.admin.editing import EditableAdmin
 from accounts.admin.user_actions import UserActions
 from accounts.models import ApiKey, Membership, Team, User
 from accounts.own_teams import do_create_own_team
@@ -58,7 +59,7 @@ class UserForm(UserChangeForm):  # type: ignore[misc]  # unfold has no types
 
 
 @admin.register(User)
-class UserAdmin(UserActions, DjangoUserAdmin, Admin):  # type: ignore[type-arg]
+class UserAdmin(UserActions, DjangoUserAdmin, EditableAdmin):  # type: ignore[type-arg, misc]
     form = UserForm
     add_form = UserCreationForm
     change_password_form = PasswordForm
@@ -157,12 +158,16 @@ class MembershipInline(TabularInline):  # type: ignore[misc]  # unfold has no ty
 
 
 @admin.register(Team)
-class TeamAdmin(Admin):
+class TeamAdmin(EditableAdmin):
     list_display = ["name", "slug", "highest_class", "weight", "created_at"]
     search_fields = ["name"]
     ordering = ["name"]
     fields = ["name", "time_zone", "highest_class", "weight"]
     inlines = [MembershipInline]
+
+    def also_seen(self, obj: Team) -> dict[str, object]:
+        members = obj.memberships.select_related("user").order_by("user__username")
+        return {"members": ", ".join(f"{each.user.username} ({each.role})" for each in members) or "none"}
 
     def get_actions(self, request: HttpRequest) -> Any:
         """Teams are deleted one by one: each has to be asked whether it is in use."""

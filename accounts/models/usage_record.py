@@ -9,6 +9,18 @@ from django.utils import timezone
 from accounts.models.api_key import ApiKey
 from accounts.models.people import Team, User
 
+FAILED = Q(outcome="engine_error") | Q(outcome="interrupted") | Q(outcome="timeout")
+"""What somebody should look into. Not as a list, in which SQLite does not recognise an index's condition."""
+
+
+class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
+    def running(self) -> "UsageRecordQuerySet":
+        """In no order: few as they are, SQLite would rather read the whole table than sort them."""
+        return self.filter(state=UsageRecord.State.RUNNING).order_by()
+
+    def failed(self) -> "UsageRecordQuerySet":
+        return self.filter(FAILED)
+
 
 class UsageRecord(models.Model):
     class State(models.TextChoices):
@@ -58,6 +70,8 @@ class UsageRecord(models.Model):
     is_rolled_up = models.BooleanField(default=False)
     """Whether UsageDaily has it. Set once, in the transaction that adds it there."""
 
+    objects = models.Manager.from_queryset(UsageRecordQuerySet)()
+
     class Meta:
         ordering = ["-started_at", "-pk"]
         indexes = [
@@ -74,6 +88,8 @@ class UsageRecord(models.Model):
             models.Index(fields=["started_at", "id"], condition=Q(is_rolled_up=False), name="usage_not_rolled_up"),
             # ledger.running_of(): what a gateway's former life left. Nearly empty, whatever the table's size.
             models.Index(fields=["gateway"], condition=Q(state="running"), name="usage_running"),
+            # What went wrong lately (`failed`). Few rows, too.
+            models.Index(fields=["started_at"], condition=FAILED, name="usage_failed"),
         ]
         constraints = [
             models.CheckConstraint(

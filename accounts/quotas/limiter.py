@@ -168,8 +168,16 @@ class Limiter:
 
     async def standings(self, scope: Scope) -> list[Standing]:
         """How much is used of every limit that holds."""
+        return await self._standings(scope, await self._rules.of(scope))
+
+    async def overview(self) -> list[Standing]:
+        """How much is used of every stored limit in force, whomever it is for. Those that nobody has met yet are looked
+        up in the ledger once, one query each."""
+        return await self._standings(None, await self._rules.all())
+
+    async def _standings(self, scope: Scope | None, rules: Sequence[Rule]) -> list[Standing]:
         now = self._clock()
-        entries = [_Entry(rule, rule.period(now)) for rule in await self._rules.of(scope)]
+        entries = [_Entry(rule, rule.period(now)) for rule in rules]
         places = [entry for entry in entries if entry.rule.metric == Metric.CONCURRENCY]
         for entry, used in zip(places, await self._counters.used([each.counter for each in places]), strict=True):
             entry.used = used or 0
@@ -198,7 +206,7 @@ class Limiter:
     async def _take(
         self,
         request_id: str,
-        scope: Scope,
+        scope: Scope | None,
         entries: Sequence[_Entry],
         demands: Sequence[Demand],
         least: int,

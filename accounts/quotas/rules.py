@@ -195,6 +195,10 @@ class Rules:
         """Those that hold for it, the key's default policy included. At most one read per MAX_AGE_SECONDS."""
         return applying(await self._snapshot.get(), scope)
 
+    async def all(self) -> list[Rule]:
+        """Those that are stored; for default policies see `of`."""
+        return await self._snapshot.get()
+
     async def watch(self) -> None:
         """Runs as long as the gateway."""
         await self._snapshot.drop_at(events.subscribe(CHANGED))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from inference.engine import protocol
+from inference.engine.commons import NO_COMMONS, Commons
 from inference.engine.guidance.errors import GrammarError
 from inference.engine.guidance.grammars import MARKED, Grammar, Grammars
 from inference.engine.guidance.guide import Guide, Thought
@@ -66,7 +67,13 @@ def needs_time(request: protocol.Generate) -> bool:
     return request.format is not None or bool(request.tools and request.tool_choice == "required")
 
 
-def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limits: Limits | None = None) -> Request:
+def prepare(
+    client: bytes,
+    request: protocol.Generate,
+    model: LoadedModel,
+    limits: Limits | None = None,
+    commons: Commons = NO_COMMONS,
+) -> Request:
     """Everything but its place in the queue. Raises Refusal."""
     limits = limits or Limits()
     prepared = Request(request.id, client, n=request.n)
@@ -75,6 +82,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
     sampling = _sampling(request, model, limits)
     for prompt in _prompts(request, model, tools):
         most = _most_tokens(request, model, limits, prompt.tokens)
+        shared = commons.within(prompt.tokens)
         for _ in range(request.n):
             index = len(prepared.sequences)
             sequence = Sequence(
@@ -92,6 +100,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
                 weight=request.weight,
                 priority=request.priority,
                 salt=request.salt,
+                shared=shared,
                 loops=limits.loops(),
                 course=Course() if request.diagnostics else None,
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from atelier import env
 from atelier.data_dir import default_data_dir, make_private, socket_dir, stored_secret
@@ -83,6 +84,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
@@ -97,6 +99,7 @@ INSTALLED_APPS = [
     "accounts",
     "inference",
     "gateway",
+    "console",
     "atelier",
 ]
 MIDDLEWARE = [
@@ -124,6 +127,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "console.notices.notices",
             ],
         },
     },
@@ -226,6 +230,9 @@ UNFOLD = {
     "SITE_HEADER": "Atelier",
     "SITE_SUBHEADER": "Your team's own LLM platform",
     "SITE_SYMBOL": "hub",
+    "STYLES": [lambda request: static("console/console.css")],
+    "DASHBOARD_CALLBACK": "console.dashboard.dashboard",
+    "SIDEBAR": {"navigation": "console.navigation.groups"},
 }
 
 # --- The API's schema --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     # Before the admin: its sign-in is everybody's.
     path("", include("accounts.pages.urls")),
+    path("admin/", include("console.urls")),
     path("admin/", admin.site.urls),
     path("api/", include("accounts.api.urls")),
     path("openapi.json", Document.as_view(), name="schema"),

@@ -46,6 +46,13 @@ async def model_for(gateway: Runtime, principal: Principal, name: str) -> Served
     raise errors.model_not_found(name)
 
 
+async def check_open(gateway: Runtime, principal: Principal) -> None:
+    """Whether something new may be generated. Raises ApiError while the platform is being worked on."""
+    maintenance = await gateway.maintenance.current()
+    if maintenance is not None and not (maintenance.lets_admins_in and principal.is_admin):
+        raise errors.maintenance(maintenance.sentence(), maintenance.until)
+
+
 async def models_of(gateway: Runtime, principal: Principal) -> list[ServedModel]:
     """Those that this key may use, the default one first."""
     return [model for model in await gateway.registry.models() if principal.may_use(model.name)]

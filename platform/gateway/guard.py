@@ -210,7 +210,7 @@ def outcome(task: asyncio.Future[None], context: RequestContext) -> ApiError | N
     """What to tell the client about how the application ended, if anything."""
     if task.cancelled():
         if context.withdrawn:
-            return errors.cancelled()
+            return errors.cancelled(by=context.withdrawn)
         return errors.draining() if context.abandoned == "cancelled" else None
     match task.exception():
         case None:

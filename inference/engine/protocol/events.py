@@ -46,6 +46,12 @@ class Accepted(msgspec.Struct, tag=True):
     prompt_tokens: int
 
 
+class Begun(msgspec.Struct, tag=True):
+    """It has left the queue: its prompt is being prefilled."""
+
+    id: str
+
+
 class FirstToken(msgspec.Struct, tag=True):
     """The prompt is prefilled and its first token drawn."""
 
@@ -244,6 +250,6 @@ class Stats(msgspec.Struct, tag=True):
 
 
 Event = (
-    Ready | Accepted | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
+    Ready | Accepted | Begun | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
     | Counted | Reconciled | Stats
 )  # fmt: skip

@@ -56,7 +56,9 @@ REFUSALS = {
         "x-should-retry",
     ),
     499: Refusal(
-        "RequestCancelled", "The request was cancelled by its owner (`DELETE /v1/requests/{id}`).", ("x-should-retry",)
+        "RequestCancelled",
+        "The request was cancelled by its owner (`DELETE /v1/requests/{id}`) or an administrator.",
+        ("x-should-retry",),
     ),
     500: _refusal(
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -65,10 +67,12 @@ REFUSALS = {
     ),
     503: _refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "`model_loading`, `server_is_overloaded` (too many requests wait, or memory is too full) or `draining` (the "
-        "server is stopping): come back after `retry-after`.",
+        "`model_loading`, `server_is_overloaded` (too many requests wait, or memory is too full), `draining` (the "
+        "server is stopping) or `maintenance` (somebody works on it; the message says until when, if that is known): "
+        "come back after `retry-after`, unless `x-should-retry` says that it is not worth trying.",
         "retry-after",
         "retry-after-ms",
+        "x-should-retry",
     ),
     504: _refusal(
         HTTPStatus.GATEWAY_TIMEOUT, "Not finished within the time limit, which the message names.", "x-should-retry"
