@@ -15,7 +15,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from accounts import audit, events, keys
-from accounts.models import ApiKey, Invitation, Membership, Team, User
+from accounts.models import ApiKey, Invitation, Membership, Rollups, Team, User
 from accounts.models.api_key import default_scopes
 from accounts.models.priority import PriorityClass, lower_of
 from accounts.permissions import Action, allows
@@ -90,6 +90,8 @@ def do_set_password(user: User, password: str | None, *, acting_user: User | Non
 @transaction.atomic
 def do_delete_user(user: User, *, acting_user: User | None) -> None:
     """The user and its keys go, at once, and the invitations it made; its usage stays in the ledger under its name."""
+    # Sums that name the user may be about to be written.
+    Rollups.hold()
     refuse_to_lose_the_last_admin(user)
     audit.record(
         "user.deleted",

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from accounts import ledger
+from accounts import ledger, rollups
 from accounts.ledger import RunningRecord
 from accounts.models import StoredResponse
 from accounts.quotas.limiter import Limiter
@@ -52,3 +52,15 @@ def delete_expired_responses() -> int:
     """Deletes the stored responses whose time is over (ATELIER_RESPONSES_TTL_DAYS); how many."""
     deleted, _ = StoredResponse.objects.expired().delete()
     return deleted
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def roll_up_usage() -> int:
+    """Adds what has ended in the ledger to the sums of its days; how many rows. Several may run at once."""
+    return rollups.roll_up()
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def forget_old_records() -> int:
+    """Deletes rows of the ledger that are older than ATELIER_USAGE_RETENTION_DAYS; how many."""
+    return rollups.forget_old_records()

@@ -3,9 +3,12 @@
 from accounts.admin.invitations import InvitationAdmin
 from accounts.admin.keys import ApiKeyAdmin
 from accounts.admin.people import TeamAdmin, UserAdmin
+from accounts.admin.prices import PriceAdmin
 from accounts.admin.quotas import QuotaAdmin
 from accounts.admin.records import AuditEventAdmin, UsageRecordAdmin
+from accounts.admin.usage import UsageAdmin
 
 __all__ = [
-    "ApiKeyAdmin", "AuditEventAdmin", "InvitationAdmin", "QuotaAdmin", "TeamAdmin", "UsageRecordAdmin", "UserAdmin",
+    "ApiKeyAdmin", "AuditEventAdmin", "InvitationAdmin", "PriceAdmin", "QuotaAdmin", "TeamAdmin", "UsageAdmin",
+    "UsageRecordAdmin", "UserAdmin",
 ]  # fmt: skip

@@ -4,11 +4,13 @@ from accounts.models.api_key import ApiKey, Scope
 from accounts.models.audit_event import AuditEvent
 from accounts.models.invitation import Invitation
 from accounts.models.people import Membership, Team, User
+from accounts.models.price import Price
 from accounts.models.quota import Quota, QuotaBoost
 from accounts.models.stored_response import StoredResponse
+from accounts.models.usage_daily import Rollups, UsageDaily
 from accounts.models.usage_record import UsageRecord
 
 __all__ = [
-    "ApiKey", "AuditEvent", "Invitation", "Membership", "Quota", "QuotaBoost", "Scope",
-    "StoredResponse", "Team", "UsageRecord", "User",
+    "ApiKey", "AuditEvent", "Invitation", "Membership", "Price", "Quota", "QuotaBoost", "Rollups", "Scope",
+    "StoredResponse", "Team", "UsageDaily", "UsageRecord", "User",
 ]  # fmt: skip

@@ -104,8 +104,8 @@ class Team(models.Model):
             raise ValidationError({"name": f"“{self.name}” is too much like an existing team's name; choose another."})
 
     def is_in_use(self) -> bool:
-        """Whether keys, usage or service accounts name it, so that it has to stay. At most three queries."""
-        return self.keys.exists() or self.usage.exists() or self.service_accounts.exists()
+        """Whether keys, usage or service accounts name it, so that it has to stay. At most four queries."""
+        return self.keys.exists() or self.usage.exists() or self.usage_daily.exists() or self.service_accounts.exists()
 
 
 class Membership(models.Model):

@@ -16,5 +16,7 @@ app.conf.beat_schedule = {
         "task": "accounts.tasks.delete_expired_responses",
         "schedule": crontab(minute="41"),
     },
+    "forget-old-records": {"task": "accounts.tasks.forget_old_records", "schedule": crontab(minute="29", hour="3")},
     "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
+    "roll-up-usage": {"task": "accounts.tasks.roll_up_usage", "schedule": crontab(minute="3-59/10")},
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 
 from atelier import env
 from atelier.data_dir import default_data_dir, make_private, socket_dir, stored_secret
@@ -47,6 +48,15 @@ DEFAULT_MAX_TOKENS = env.integer("ATELIER_DEFAULT_MAX_TOKENS", 32768, minimum=1)
 STRICT_MODEL_ID = env.flag("ATELIER_STRICT_MODEL_ID")
 STRICT_PARAMETERS = env.flag("ATELIER_STRICT_PARAMETERS")
 RESPONSES_TTL_DAYS = env.integer("ATELIER_RESPONSES_TTL_DAYS", 30, minimum=1)
+# The ledger's rows are kept for so long, 0: for ever. Quotas of a month begin within a day, and need that day's rows.
+LEAST_RETENTION_DAYS = 35
+USAGE_RETENTION_DAYS = env.integer("ATELIER_USAGE_RETENTION_DAYS", 0)
+if 0 < USAGE_RETENTION_DAYS < LEAST_RETENTION_DAYS:
+    raise ImproperlyConfigured(
+        f"ATELIER_USAGE_RETENTION_DAYS must be 0, which is for ever, or at least {LEAST_RETENTION_DAYS}."
+    )
+# What prices are in; a name that is shown beside costs.
+CURRENCY = env.text("ATELIER_CURRENCY", "USD")
 REDIS_URL = env.text("ATELIER_REDIS_URL")
 # The policy of every key that has no quota of its own for it.
 KEY_REQUESTS_PER_MINUTE = env.integer("ATELIER_KEY_REQUESTS_PER_MINUTE", 6_000, minimum=0)

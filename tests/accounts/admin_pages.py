@@ -13,7 +13,7 @@ from accounts.authentication import Principal
 from accounts.models import UsageRecord, User
 from accounts.services import do_create_user
 
-MODELS = ["user", "team", "apikey", "invitation", "quota", "usagerecord", "auditevent"]
+MODELS = ["user", "team", "apikey", "invitation", "quota", "usagerecord", "usagedaily", "price", "auditevent"]
 
 
 def page(model: str, view: str, *args: Any) -> str:
