@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
 from accounts.admin.base import ReadOnlyAdmin
@@ -57,8 +60,10 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
         if has_newer:
             self.newer_url = self.page_url("newer", Place.of(rows[0], field) if rows else place)
             self.newest_url = self.get_query_string()
-        self.result_list, self.result_count = rows, len(rows)
-        self.show_full_result_count, self.full_result_count = False, None
+        self.result_list = rows
+        # The page's own: how many there are in all, nobody counts.
+        self.result_count = self.full_result_count = len(rows)
+        self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
         self.paginator = Pages(size)
@@ -90,8 +95,14 @@ class AppendOnlyAdmin(ReadOnlyAdmin):
 
     moment_field: str
     """When a row came to be; with the id, the order of the list."""
+    list_display_links = ["when"]
     show_facets = ReadOnlyAdmin.show_facets.NEVER
     sortable_by: list[str] = []
+
+    @admin.display(description="when")
+    def when(self, row: Any) -> SafeString:
+        moment = timezone.localtime(getattr(row, self.moment_field))
+        return format_html('<span class="whitespace-nowrap">{}</span>', f"{moment:%Y-%m-%d %H:%M:%S}")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList

@@ -31,7 +31,7 @@ OUTCOME_COLOURS = {
 class UsageRecordAdmin(AppendOnlyAdmin):
     moment_field = "started_at"
     list_display = [
-        "started_at", "username", "team", "key_prefix", "model", "endpoint",
+        "when", "username", "team", "key_prefix", "model", "endpoint",
         "outcome_badge", "prompt_tokens", "completion_tokens", "ttft_ms", "duration_ms",
     ]  # fmt: skip
     list_select_related = ["team"]
@@ -70,7 +70,7 @@ class UsageRecordAdmin(AppendOnlyAdmin):
 @admin.register(AuditEvent)
 class AuditEventAdmin(AppendOnlyAdmin):
     moment_field = "created_at"
-    list_display = ["created_at", "actor_label", "action", "target_type", "target_label"]
+    list_display = ["when", "actor_label", "action", "target_type", "target_label"]
     list_filter = ["created_at", ActionFilter, ActorFilter]
     search_fields = ["target_label"]
     search_help_text = "How the name of what was changed begins."

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSingleDateWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts import exports
 from accounts.admin.base import ReadOnlyAdmin
@@ -27,6 +27,7 @@ from accounts.usage import DAY, GROUPS, Sums, used, used_by_time
 
 PERIODS = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "a year"}
 MOST_DAYS = 1100
+USUAL = {"days": "30", "by": "team", "show": "tokens"}
 SHOWN = {"tokens": "tokens", "requests": "requests", "gpu": "GPU-seconds", "cost": "cost"}
 COLOURS = ("#7c3aed", "#0ea5e9", "#10b981", "#f59e0b", "#ef4444", "#ec4899", "#84cc16", "#14b8a6")
 """Of the largest groups; told apart on light and on dark."""
@@ -38,8 +39,8 @@ class UsageForm(forms.Form):
     """What the page shows. All of it may be left out."""
 
     days = forms.ChoiceField(choices=PERIODS.items(), required=False, label="Period")
-    start = forms.DateField(required=False, label="or from", widget=UnfoldAdminSingleDateWidget(attrs={"type": "date"}))
-    end = forms.DateField(required=False, label="to", widget=UnfoldAdminSingleDateWidget(attrs={"type": "date"}))
+    start = forms.DateField(required=False, label="or from", widget=UnfoldAdminTextInputWidget({"type": "date"}))
+    end = forms.DateField(required=False, label="to", widget=UnfoldAdminTextInputWidget({"type": "date"}))
     by = forms.ChoiceField(choices=[(name, name) for name in GROUPS], required=False, label="By")
     show = forms.ChoiceField(choices=SHOWN.items(), required=False)
     team = forms.ChoiceField(required=False)
@@ -65,7 +66,7 @@ class UsageForm(forms.Form):
         given = super().clean() or {}
         today = timezone.now().date()
         end = given.get("end") or today
-        start = given.get("start") or end - timedelta(days=int(given.get("days") or 30) - 1)
+        start = given.get("start") or end - timedelta(days=int(given.get("days") or USUAL["days"]) - 1)
         if given.get("start") and not 0 <= (end - start).days < MOST_DAYS:
             self.add_error("start", f"Choose a span of 1 to {MOST_DAYS} days, which begins before it ends.")
         elif not 1970 <= start.year <= end.year < 9999:
@@ -79,11 +80,11 @@ class UsageForm(forms.Form):
         today = timezone.now().date()
         return today - timedelta(days=29), today
 
-    def value(self, name: str, usual: str) -> str:
-        return (self.cleaned_data.get(name) if self.is_valid() else None) or usual
+    def value(self, name: str) -> str:
+        return (self.cleaned_data.get(name) if self.is_valid() else None) or USUAL.get(name, "")
 
     def where(self) -> Q:
-        given = {GROUPS[name]: self.value(name, "") for name in ("team", "user", "model")}
+        given = {GROUPS[name]: self.value(name) for name in ("team", "user", "model")}
         return Q(**{column: value for column, value in given.items() if value})
 
 
@@ -92,9 +93,9 @@ class UsageAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        form = UsageForm(request.GET)
+        form = UsageForm({**USUAL, **request.GET.dict()})
         first, last = form.span()
-        by, show, where = form.value("by", "team"), form.value("show", "tokens"), form.where()
+        by, show, where = form.value("by"), form.value("show"), form.where()
         span: dict[str, Any] = {"start": midnight(first), "end": midnight(last) + DAY, "where": where}
         by_day = used_by_time(**span, width=DAY, by=[by])
         if request.GET.get("format") == "csv":

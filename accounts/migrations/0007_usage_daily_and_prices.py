@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('input', models.DecimalField(decimal_places=6, default=Decimal('0'), help_text='A million prompt tokens that the prefix cache did not have.', max_digits=13, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)])),
                 ('cached', models.DecimalField(decimal_places=6, default=Decimal('0'), help_text='A million prompt tokens that it had.', max_digits=13, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)])),
                 ('output', models.DecimalField(decimal_places=6, default=Decimal('0'), help_text='A million tokens of answers.', max_digits=13, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)])),
-                ('gpu_hour', models.DecimalField(decimal_places=6, default=Decimal('0'), help_text="An hour of an engine's time.", max_digits=13, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)])),
+                ('gpu_hour', models.DecimalField(decimal_places=6, default=Decimal('0'), help_text="An hour of an engine's time.", max_digits=13, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000)], verbose_name='GPU-hour')),
                 ('valid_from', models.DateTimeField()),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],

@@ -15,8 +15,9 @@ MILLION = 1_000_000
 MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
-def _price(help_text: str) -> "models.DecimalField[Any, Any]":
+def _price(help_text: str, name: str | None = None) -> "models.DecimalField[Any, Any]":
     return models.DecimalField(
+        name,
         max_digits=13,
         decimal_places=PLACES,
         default=Decimal(0),
@@ -33,7 +34,7 @@ class Price(models.Model):
     input = _price("A million prompt tokens that the prefix cache did not have.")
     cached = _price("A million prompt tokens that it had.")
     output = _price("A million tokens of answers.")
-    gpu_hour = _price("An hour of an engine's time.")
+    gpu_hour = _price("An hour of an engine's time.", "GPU-hour")
     valid_from = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)
 

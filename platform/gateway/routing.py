@@ -20,6 +20,7 @@ from gateway.key import OwnKey
 from gateway.organization import CompletionsUsage
 from gateway.rerank import Rerank
 from gateway.responses.endpoint import CancelResponse, InputItems, Responses, StoredResponses
+from gateway.usage import OwnUsage
 
 
 class Unknown(Endpoint):
@@ -47,6 +48,7 @@ application = Guard(
             re_path(r"^v1/responses/(?P<id>[^/]+)\Z", StoredResponses.as_asgi()),
             re_path(r"^v1/responses/(?P<id>[^/]+)/input_items\Z", InputItems.as_asgi()),
             re_path(r"^v1/responses/(?P<id>[^/]+)/cancel\Z", CancelResponse.as_asgi()),
+            path("v1/usage", OwnUsage.as_asgi()),
             path("health", Health.as_asgi()),
             path("health/diagnostics", Diagnostics.as_asgi()),
             path("health/ready", Ready.as_asgi()),

@@ -33,6 +33,7 @@ PATHS = [
     ("GET", "/health/diagnostics", Scope.MODELS),
     ("GET", "/v1/key", Scope.USAGE),
     ("GET", "/v1/organization/usage/completions", Scope.USAGE),
+    ("GET", "/v1/usage", Scope.USAGE),
 ]
 
 

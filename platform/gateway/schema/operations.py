@@ -28,6 +28,8 @@ from gateway.responses.request import INCLUDABLE, CreateRequest
 from gateway.responses.response import Response
 from gateway.schema import examples
 from gateway.schema.examples import Json
+from gateway.usage import GROUPS as USAGE_GROUPS
+from gateway.usage import KeyUsage, OwnUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,12 @@ USAGE = (
     Query("models", TEXTS, "Only of these models."),
     Query("limit", {"type": "integer", "minimum": 1, "maximum": 1440}, "Buckets in a page."),
     Query("page", {"type": "string"}, "The `next_page` of the page before."),
+)
+DAY_OR_SECONDS = {"anyOf": [{"type": "string", "format": "date"}, {"type": "integer", "minimum": 0}]}
+OWN_USAGE = (
+    Query("start", DAY_OR_SECONDS, "A day (in UTC) or Unix seconds; 30 days before the end, if left out."),
+    Query("end", DAY_OR_SECONDS, "The same, exclusive; now, if left out."),
+    Query("group_by", {"type": "array", "items": {"enum": list(USAGE_GROUPS)}}, "Day and model, if left out."),
 )
 
 OPERATIONS = (
@@ -282,6 +290,15 @@ OPERATIONS = (
         summary="What was used, in buckets of time",
         gives=UsagePage,
         query=USAGE,
+    ),
+    Operation(
+        consumer=OwnUsage,
+        method="GET",
+        name="getUsage",
+        tag="Atelier",
+        summary="What the key that asks has used, today, this week, this month and by days and models",
+        gives=KeyUsage,
+        query=OWN_USAGE,
     ),
     Operation(
         consumer=OwnKey,
