@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test lint bench bench-fairness bench-grammar bench-peers lock score chaos simulate
+.PHONY: serve test lint bench bench-fairness bench-grammar bench-ledger bench-peers lock score chaos simulate
 
 serve: $(INSTALLED)  ## serve the built-in models, or ARGS="MODEL --port 9000 …"
 	@exec $(PYTHON) manage.py serve $(ARGS)
@@ -25,6 +25,9 @@ bench-fairness: $(INSTALLED)  ## a light user beside a heavy one, and two heavy 
 
 bench-grammar: $(INSTALLED)  ## what a grammar adds to the time of a token
 	$(PYTHON) -m tests.benchmarks.grammar $(ARGS)
+
+bench-ledger: $(INSTALLED)  ## a ledger of a million rows, or ARGS="--database postgresql"
+	$(PYTHON) -m tests.benchmarks.ledger $(ARGS)
 
 bench-peers: $(INSTALLED)  ## beside mlx-lm, mlx-vlm and vllm-mlx: an hour or two, or ARGS="--quick"
 	$(PYTHON) -m tests.benchmarks.peers $(ARGS)

@@ -71,8 +71,9 @@ PAGES = {
         "p=2026-09-15": "usage_started",
         "user__id__exact={user}": "usage_user_started",
         "user__id__exact={user}&p={deep}": "usage_user_started",
-        "team__id__exact={team}": "usage_team_started",
-        "model=model1": "usage_model_started",
+        # A fifth, a third of all rows: to walk through the newest of all is as good.
+        "team__id__exact={team}": "usage_team_started|usage_started",
+        "model=model1": "usage_model_started|usage_started",
         "model=nothing-that-there-is": "usage_model_started",
         "outcome=timeout": "usage_outcome_started",
         "outcome=timeout&p={deep}": "usage_outcome_started",
@@ -104,7 +105,7 @@ def test_pages_by_index(boss: Client, keys: list[ApiKey]):
             answers: list[Any] = []
             found = plans(lambda url=url, answers=answers: answers.append(boss.get(url)))  # type: ignore[misc]
             assert answers[0].status_code == 200, url
-            assert any(index in plan for plan in found), (url, found)
+            assert any(re.search(index, plan) for plan in found), (url, found)
             assert [line for plan in found for line in read_whole(plan)] == [], url
 
 
