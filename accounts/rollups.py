@@ -13,7 +13,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import Rollups, UsageDaily, UsageRecord
@@ -27,6 +26,11 @@ PAUSE_SECONDS = 0.02
 IDENTITY = ("day", "user_id", "username", "team_id", "key_id", "key_prefix", "model", "endpoint", "price_id")
 FAILED = {UsageRecord.Outcome.ENGINE_ERROR, UsageRecord.Outcome.TIMEOUT, UsageRecord.Outcome.INTERRUPTED}
 CANCELLED = {UsageRecord.Outcome.CANCELLED, UsageRecord.Outcome.DISCONNECTED}
+FIGURES = (
+    "requests", "refused", "failed", "cancelled",
+    "prompt_tokens", "cached_tokens", "completion_tokens", "engine_micros",
+)  # fmt: skip
+"""What is added up."""
 TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens")
 
 
@@ -111,12 +115,16 @@ def _figures(row: Mapping[str, Any]) -> dict[str, int]:
 def _add(sums: Mapping[tuple[Any, ...], Mapping[str, int]]) -> None:
     """To be called by whoever holds Rollups: nobody else adds rows of the same identity meanwhile."""
     known = _known({identity[0] for identity in sums})
-    new = []
+    more, new = [], []
     for identity, figures in sums.items():
         if (pk := known.get(identity)) is not None:
-            UsageDaily.objects.filter(pk=pk).update(**{name: F(name) + value for name, value in figures.items()})
+            more.append([*(figures[name] for name in FIGURES), pk])
         else:
             new.append(UsageDaily(**dict(zip(IDENTITY, identity, strict=True)), **figures))
+    with connection.cursor() as cursor:
+        # Not through the ORM, whose expressions take longer than the database does.
+        added = ", ".join(f"{name} = {name} + %s" for name in FIGURES)
+        cursor.executemany(f"UPDATE {UsageDaily._meta.db_table} SET {added} WHERE id = %s", more)
     UsageDaily.objects.bulk_create(new)
 
 

@@ -21,14 +21,10 @@ from accounts.authentication import Principal
 from accounts.models import Price, Rollups, UsageDaily, UsageRecord, User
 from accounts.permissions import Action, allows, may
 from accounts.prices import price_when_begun, rounded
-from accounts.rollups import CANCELLED, FAILED, midnight
+from accounts.rollups import CANCELLED, FAILED, FIGURES, midnight
 
 GROUPS = {"user": "username", "team": "team__slug", "key": "key_prefix", "model": "model", "endpoint": "endpoint"}
 """What usage can be added up by, and what both the ledger and its daily sums call it."""
-FIGURES = (
-    "requests", "refused", "failed", "cancelled",
-    "prompt_tokens", "cached_tokens", "completion_tokens", "engine_micros",
-)  # fmt: skip
 DAY = timedelta(days=1)
 FINE = {timedelta(minutes=1): TruncMinute, timedelta(hours=1): TruncHour}
 """Buckets of less than a day."""

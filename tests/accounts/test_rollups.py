@@ -22,7 +22,6 @@ from accounts.rollups import forget_old_records, midnight, roll_up
 from accounts.services import do_create_user, do_delete_team, do_delete_user, do_issue_key
 from accounts.tasks import forget_old_records as forget_task
 from accounts.tasks import interrupt_abandoned, roll_up_usage
-from accounts.usage import FIGURES as FIGURES_OF_SUMS
 from accounts.usage import GROUPS, RowsForgotten, Sums, total, used, used_by_time
 from tests.accounts.ledger_made import ended, running
 from tests.accounts.test_ledger import FIGURES
@@ -263,7 +262,7 @@ def from_rows_alone(start: datetime | None, end: datetime | None, by: list[str],
 
 def said(begins: datetime | None, sums: Sums, by: list[str]) -> Any:
     cost = None if sums.cost is None else Fraction(sums.cost)
-    return (begins, *(sums.of[name] for name in by)), ({name: getattr(sums, name) for name in FIGURES_OF_SUMS}, cost)
+    return (begins, *(sums.of[name] for name in by)), ({name: getattr(sums, name) for name in rollups.FIGURES}, cost)
 
 
 @given(
