@@ -149,10 +149,12 @@ def _parts(start: datetime | None, end: datetime | None, where: Q | None) -> lis
         days = days.filter(day__gte=first.date())
     if last:
         days = days.filter(day__lt=last.date())
+    # By their ids, else SQLite would rather look through all that somebody ever used than through these few.
+    fresh = _ended(None, first, last).filter(is_rolled_up=False).values("pk")
     return [
         days if where is None else days.filter(where),
         *parts,
-        _ended(where, first, last).filter(is_rolled_up=False),
+        _ended(where, None, None).filter(pk__in=fresh),
     ]
 
 
