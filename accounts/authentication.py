@@ -38,6 +38,8 @@ class Principal:
     priority: str = PriorityClass.API
     """The class of its requests that name none; and the first that it may have:"""
     highest_class: str = PriorityClass.API
+    is_batch: bool = False
+    """A worker asks, for a batch that was made with the key."""
 
     def may_use(self, model: str) -> bool:
         return not self.models or model in self.models
@@ -70,9 +72,10 @@ class KeyResolver:
 
         No query for a malformed or remembered key; else one, plus once a minute the write of `last_used_at`.
         """
-        if not keys.is_well_formed(raw):
-            return None
-        digest = keys.digest(raw)
+        return await self.resolve_digest(keys.digest(raw)) if keys.is_well_formed(raw) else None
+
+    async def resolve_digest(self, digest: str) -> Principal | None:
+        """The same, for who knows the digest of a key only."""
         if self._misses.get(digest):
             return None
         principal = self._principals.get(digest)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from accounts import audit
@@ -22,7 +23,10 @@ class Offboarded:
 def do_offboard_user(user: User, *, acting_user: User | None) -> Offboarded:
     """The user may do nothing any more, at once, and nothing comes back by activating it again: its keys are revoked,
     its memberships, rights, sessions and links for a new password have ended, the invitations that it made are void.
-    What it has done stays in the ledger and the audit log. Raises ValidationError for the last active admin."""
+    What it has done stays in the ledger and the audit log. Raises ValidationError for the last active admin, and for a
+    service account."""
+    if user.is_service_account():
+        raise ValidationError(f"{user.username} is a service account: its team removes it.")
     do_change_user(user, acting_user=acting_user, is_active=False, is_staff=False, is_superuser=False)
     user.refresh_from_db()
     # Sessions and links are bound to the password.

@@ -32,6 +32,8 @@ def do_make_reset_link(user: User, *, acting_user: User | None) -> str:
     the password changes or the user signs in. Show it once, store it nowhere."""
     if not user.is_active:
         raise ValidationError(f"{user.username} is inactive; activate the user first.")
+    if user.is_service_account():
+        raise ValidationError(f"{user.username} is a service account: nobody signs in as it, so it has no password.")
     audit.record("user.reset_link_made", user, acting_user=acting_user)
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     return reverse("password_reset_link", args=[uid, default_token_generator.make_token(user)])

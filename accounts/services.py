@@ -4,7 +4,6 @@
 django.core.exceptions.ValidationError, whose messages name what to change.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,8 +19,6 @@ from accounts.models.api_key import default_scopes
 from accounts.models.priority import PriorityClass, lower_of
 from accounts.permissions import Action, allows
 from accounts.quotas.rules import CHANGED as QUOTAS_CHANGED
-
-SERVICE_ACCOUNT_NAME = re.compile(r"[\w.+-]{1,48}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def do_change_user(user: User, *, acting_user: User | None, **changes: Any) -> N
 @transaction.atomic
 def do_set_password(user: User, password: str | None, *, acting_user: User | None) -> None:
     """None takes the password away. Sessions of the user end; keys stay."""
-    if user.is_service_account():
+    if password is not None and user.is_service_account():
         raise ValidationError(f"{user.username} is a service account: nobody signs in as it, so it has no password.")
     user.set_password(password)
     user.save(update_fields=["password"])
@@ -185,44 +182,6 @@ def do_remove_member(membership: Membership, *, acting_user: User | None) -> Non
     audit.record("member.removed", membership, acting_user=acting_user, before=membership.facts())
     _revoke(ApiKey.objects.for_user(membership.user).filter(team=membership.team), acting_user=acting_user)
     membership.delete()
-
-
-# --- Service accounts ----------------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def do_create_service_account(team: Team, name: str, *, acting_user: User | None) -> User:
-    """A user that is a program of the team's, called `name@team`: names of other teams' are nobody's business, so they
-    can't be in the way. It has keys for this team only, and nobody can sign in as it."""
-    if not SERVICE_ACCOUNT_NAME.fullmatch(name):
-        raise ValidationError({"name": "Give up to 48 letters, digits and any of . + - _."})
-    user = User(username=f"{name}@{team.slug}", service_of=team)
-    if User.objects.filter(username=user.username).exists():
-        raise ValidationError({"name": f"There is, or was, a {user.username}; choose another name."})
-    user.set_unusable_password()
-    user.full_clean()
-    user.save()
-    Membership.objects.create(team=team, user=user)
-    audit.record(
-        "service_account.created", user, acting_user=acting_user, after={"username": user.username, "team": team.name}
-    )
-    return user
-
-
-@transaction.atomic
-def do_delete_service_account(account: User, *, acting_user: User | None) -> None:
-    """It and its keys stop working, for good. Its history stays, and so its name."""
-    stored = User.objects.select_for_update(of=("self",)).select_related("service_of").get(pk=account.pk)
-    if stored.service_of is None:
-        raise ValidationError(f"{stored.username} is no service account.")
-    if not stored.is_active:
-        raise ValidationError(f"{stored.username} was removed already.")
-    stored.is_active = False
-    stored.save(update_fields=["is_active"])
-    before = {"username": stored.username, "team": stored.service_of.name}
-    audit.record("service_account.deleted", stored, acting_user=acting_user, before=before)
-    _revoke(ApiKey.objects.for_user(stored), acting_user=acting_user)
-    events.publish_on_commit("user.changed", user_id=stored.pk)
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------------

@@ -37,6 +37,13 @@ def do_deploy_models(sources: list[Source], *, host: str) -> list[Deployment]:
     return deployments
 
 
+@transaction.atomic
+def do_forget_deployments() -> None:
+    """Nothing is to be served any more, on any host, until somebody says it anew. Models stay as they are."""
+    Deployment.objects.all().delete()
+    publish_on_commit(ENGINES_CHANGED)
+
+
 def _model_for(source: Source) -> Model:
     """The model of this source; one of the same name from elsewhere, a folder that has moved, is taken over."""
     known = Model.objects.filter(source=source.source).first() or Model.objects.filter(name=source.name).first()

@@ -1,5 +1,6 @@
 """The admin's pages for people, keys, usage and the audit log. Every change goes through `accounts.services`."""
 
+from accounts.admin.batches import BatchAdmin, StoredFileAdmin
 from accounts.admin.invitations import InvitationAdmin
 from accounts.admin.keys import ApiKeyAdmin
 from accounts.admin.people import TeamAdmin, UserAdmin
@@ -9,6 +10,7 @@ from accounts.admin.records import AuditEventAdmin, UsageRecordAdmin
 from accounts.admin.usage import UsageAdmin
 
 __all__ = [
-    "ApiKeyAdmin", "AuditEventAdmin", "InvitationAdmin", "PriceAdmin", "QuotaAdmin", "TeamAdmin", "UsageAdmin",
+    "ApiKeyAdmin", "AuditEventAdmin", "BatchAdmin", "InvitationAdmin", "PriceAdmin", "QuotaAdmin", "StoredFileAdmin",
+    "TeamAdmin", "UsageAdmin",
     "UsageRecordAdmin", "UserAdmin",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from accounts.authentication import Principal
 from accounts.models import Membership, Team, User
 from accounts.models.priority import PriorityClass
 from accounts.permissions import Action, managing, teams_where
+from accounts.service_accounts import do_create_service_account, do_delete_service_account
 
 
 class OwnMembership(serializers.Serializer):  # type: ignore[misc]  # has no types; so the others
@@ -182,7 +183,7 @@ class ServiceAccounts(View):
     def post(self, request: Request, slug: str) -> Response:
         """A user for a program of the team's. `POST /api/keys/` issues its keys."""
         team = self.team(slug, Action.SERVICE_ACCOUNTS)
-        account = services.do_create_service_account(team, **self.given(ServiceAccountGiven), acting_user=self.user)
+        account = do_create_service_account(team, **self.given(ServiceAccountGiven), acting_user=self.user)
         return Response(ServiceAccountShown(account).data, status.HTTP_201_CREATED)
 
 
@@ -194,5 +195,5 @@ class ServiceAccountDetail(View):
         account = accounts_of(self.team(slug, Action.SERVICE_ACCOUNTS)).filter(username=username).first()
         if account is None:
             raise NotFound("The team has no service account of this name.")
-        services.do_delete_service_account(account, acting_user=self.user)
+        do_delete_service_account(account, acting_user=self.user)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from accounts.api import audit, keys, people, quotas
+from accounts.api import audit, invitations, keys, people, quotas
 from accounts.api.base import ID, SLUG, USERNAME, Nothing
 
 TEAM = rf"^teams/(?P<slug>{SLUG})"
@@ -15,6 +15,8 @@ urlpatterns = [
     re_path(rf"{TEAM}/members/(?P<username>{USERNAME})\Z", people.MemberDetail.as_view()),
     re_path(rf"{TEAM}/service-accounts/\Z", people.ServiceAccounts.as_view()),
     re_path(rf"{TEAM}/service-accounts/(?P<username>{USERNAME})\Z", people.ServiceAccountDetail.as_view()),
+    re_path(rf"{TEAM}/invitations/\Z", invitations.Invitations.as_view()),
+    re_path(rf"{TEAM}/invitations/(?P<id>{ID})\Z", invitations.InvitationDetail.as_view()),
     re_path(r"^keys/\Z", keys.Keys.as_view()),
     re_path(r"^keys/revoke-all\Z", keys.RevokeAllKeys.as_view()),
     re_path(rf"^keys/(?P<id>{ID})/rotate\Z", keys.RotateKey.as_view()),

@@ -38,6 +38,7 @@ class Scope(models.TextChoices):
     GENERATE = "generate", "have text generated"
     EMBED = "embed", "have texts embedded and ranked"
     USAGE = "usage", "see its usage and limits"
+    BATCH = "batch", "store files and run batches"
     MANAGE = "manage", "do under /api what its user may do there"
 
 

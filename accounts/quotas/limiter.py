@@ -184,13 +184,14 @@ class Limiter:
 
     def _demand(self, entry: _Entry, now: datetime, base: int, unit: int, *, look: bool = False) -> Demand:
         """look: nothing is wanted, so no limit is in the way."""
-        until = entry.period.end + GRACE if entry.period.end is not None else now + LONGEST
+        # At least the grace, also where the clock says that the period is long over.
+        left = LONGEST if entry.period.end is None else max(timedelta(0), entry.period.end - now) + GRACE
         return Demand(
             counter=entry.counter,
             base=base,
             unit=unit,
             limit=None if look or entry.rule.is_soft else entry.rule.limit_at(now) * UNIT,
-            until=until.timestamp(),
+            lasts=left.total_seconds(),
             lease=entry.rule.metric == Metric.CONCURRENCY,
         )
 
@@ -217,7 +218,7 @@ class Limiter:
                 case Unknown(versions):
                     known = await self._run(partial(_settled, [entries[at] for at in versions]))
                     for (at, version), amount in zip(versions.items(), known, strict=True):
-                        await self._counters.seed(demands[at].counter, amount, demands[at].until, version)
+                        await self._counters.seed(demands[at].counter, amount, demands[at].lasts, version)
         raise TimeoutError(f"the counters of {scope} could not be read")
 
 

@@ -19,7 +19,7 @@ from accounts.rollups import midnight
 Metric = Quota.Metric
 Window = Quota.Window
 
-MOST_ROWS = 200_000
+MOST_ROWS = 100_000
 """Requests that one answer looks at."""
 MOST_DAYS = 366
 MOST_SHOWN = 50

@@ -91,7 +91,7 @@ class Core(StepLoop):
 
     def stats(self) -> Stats:
         """From any thread."""
-        return self.books.stats(self.scheduler.rows, len(self.roster.live))
+        return self.books.stats(self.scheduler.rows, list(self.roster.live.values()))
 
     # --- one step ----------------------------------------------------------------------------------------------------
 

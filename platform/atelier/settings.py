@@ -23,6 +23,8 @@ SECRET_KEY = env.text("ATELIER_SECRET_KEY") or stored_secret(DATA_DIR / "secret_
 DEBUG = env.flag("ATELIER_DEBUG")
 HOST = env.text("ATELIER_HOST", "127.0.0.1")
 PORT = env.integer("ATELIER_PORT", 8000)
+# Each listens on a port of its own, from PORT on.
+GATEWAYS = env.integer("ATELIER_GATEWAYS", 1, minimum=1)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.words("ATELIER_ALLOWED_HOSTS")]
 CSRF_TRUSTED_ORIGINS = env.words("ATELIER_CSRF_TRUSTED_ORIGINS")
 if env.flag("ATELIER_BEHIND_TLS"):
@@ -47,6 +49,9 @@ DEFAULT_MAX_TOKENS = env.integer("ATELIER_DEFAULT_MAX_TOKENS", 32768, minimum=1)
 # What clients may leave to us otherwise: aliases of models, and parameters without effect.
 STRICT_MODEL_ID = env.flag("ATELIER_STRICT_MODEL_ID")
 STRICT_PARAMETERS = env.flag("ATELIER_STRICT_PARAMETERS")
+MAX_FILE_BYTES = env.integer("ATELIER_MAX_FILE_MB", 200, minimum=1) * 1024 * 1024
+FILES_PER_USER_BYTES = env.integer("ATELIER_FILES_PER_USER_MB", 2048, minimum=1) * 1024 * 1024
+FILES_TTL_DAYS = env.integer("ATELIER_FILES_TTL_DAYS", 30, minimum=1)
 RESPONSES_TTL_DAYS = env.integer("ATELIER_RESPONSES_TTL_DAYS", 30, minimum=1)
 # The ledger's rows are kept for so long, 0: for ever. Quotas of a month begin within a day, and need that day's rows.
 LEAST_RETENTION_DAYS = 35
@@ -61,6 +66,14 @@ REDIS_URL = env.text("ATELIER_REDIS_URL")
 # The policy of every key that has no quota of its own for it.
 KEY_REQUESTS_PER_MINUTE = env.integer("ATELIER_KEY_REQUESTS_PER_MINUTE", 6_000, minimum=0)
 KEY_TOKENS_PER_MINUTE = env.integer("ATELIER_KEY_TOKENS_PER_MINUTE", 10_000_000, minimum=0)
+
+# --- Batches -----------------------------------------------------------------------------------------------------
+BATCH_MOST_LINES = env.integer("ATELIER_BATCH_MOST_LINES", 50_000, minimum=1)
+# Lines of one batch that run at once, at most.
+BATCH_CONCURRENCY = env.integer("ATELIER_BATCH_CONCURRENCY", 4, minimum=1)
+BATCHES_PER_USER = env.integer("ATELIER_BATCHES_PER_USER", 50, minimum=1)
+# Where the worker asks; empty: the gateway that `serve` starts beside it.
+GATEWAY_URL = env.text("ATELIER_GATEWAY_URL")
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -129,7 +142,11 @@ match DATABASES["default"]["ENGINE"]:
             "timeout": 30,
         }
     case "django.db.backends.postgresql":
-        DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 8}}
+        # The URL's own parameters, such as sslmode, are in it already.
+        DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+            "min_size": 1,
+            "max_size": env.integer("ATELIER_DATABASE_POOL", 8, minimum=1),
+        }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ------------------------------------------------------------------------------------------------------
@@ -196,7 +213,7 @@ CACHES = {
 
 # --- Language, static files --------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
-TIME_ZONE = env.text("ATELIER_TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("ATELIER_TIME_ZONE", "UTC")
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = make_private(DATA_DIR / "static")

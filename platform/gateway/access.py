@@ -1,12 +1,29 @@
 """What a key may be used for, and from where."""
 
+from dataclasses import replace
 from typing import Any
 
 from accounts.addresses import Address, client_address
 from accounts.authentication import Principal
+from accounts.batches import tickets
+from accounts.models.priority import PriorityClass
 from gateway import errors
 from gateway.runtime import Runtime
 from inference.registry import ServedModel
+
+
+async def principal_of(gateway: Runtime, key: str, path: str) -> Principal | None:
+    """Whose request it is: of an API key, or of the key behind a worker's ticket. None: nobody's."""
+    if not tickets.is_ticket(key):
+        return await gateway.keys.resolve(key)
+    holder = await gateway.database.run(tickets.holder_of, key)
+    if holder is None or holder.endpoint != path:
+        return None
+    principal = await gateway.keys.resolve_digest(holder.digest)
+    # A worker runs where it runs: the networks have been checked when the batch was made.
+    return (
+        None if principal is None else replace(principal, networks=(), highest_class=PriorityClass.BATCH, is_batch=True)
+    )
 
 
 def check(principal: Principal, needed: str, scope: dict[str, Any]) -> None:

@@ -206,12 +206,38 @@ def method_not_allowed(method: str, allowed: str) -> ApiError:
     )
 
 
-def request_too_large(limit: int) -> ApiError:
+def request_too_large(limit: int, setting: str = "ATELIER_MAX_BODY_MB") -> ApiError:
     return ApiError(
         413,
-        f"The request body is larger than {limit // (1024 * 1024)} MB, the limit of this server (ATELIER_MAX_BODY_MB).",
+        f"The request body is larger than {limit // (1024 * 1024)} MB, the limit of this server ({setting}).",
         code="request_too_large",
     )
+
+
+def file_not_found(id: str) -> ApiError:
+    """None that is stored; or not for this owner, or no longer: no oracle."""
+    return ApiError(404, f"No such file: {quote(id)}.", code="file_not_found")
+
+
+def file_in_use() -> ApiError:
+    return invalid("A batch that has not ended reads this file; cancel the batch first.", code="file_in_use")
+
+
+def too_much_stored(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        f"You may have {limit // (1024 * 1024)} MB stored on this server (ATELIER_FILES_PER_USER_MB), and this would "
+        "be more; delete files that you don't need any more.",
+        code="storage_limit_exceeded",
+    )
+
+
+def batch_not_found(id: str) -> ApiError:
+    return ApiError(404, f"No such batch: {quote(id)}.", code="batch_not_found")
+
+
+def batch_ended(status: str) -> ApiError:
+    return invalid(f"The batch has ended already ({status}); there is nothing left to cancel.", code="batch_ended")
 
 
 # --- 5xx: the server -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -63,6 +63,16 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
     before the last step is handed on, or on leaving.
     """
     model = await model_for(gateway, principal, ask.model)
+    stats = gateway.engines.stats(model.endpoint)
+    with gateway.idle.line(model.endpoint, stats) if principal.is_batch else nullcontext():
+        async with _running(gateway, context, principal, ask, model) as run:
+            yield run
+
+
+@asynccontextmanager
+async def _running(
+    gateway: Runtime, context: RequestContext, principal: Principal, ask: Asked, model: ServedModel
+) -> AsyncIterator["Run"]:
     run = Run(gateway, context, principal, ask, model)
     context.owner = principal.user_id
     limit, named = time_limit(model)
@@ -234,6 +244,7 @@ class Run:
 
     async def _open(self) -> None:
         """Raises ApiError where a limit leaves too little to begin with."""
+        await self._gateway.recovered.wait()
         estimate = self._ask.estimated_prompt_tokens()
         meter = await Meter.open(
             self._gateway.limiter,

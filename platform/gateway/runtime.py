@@ -22,6 +22,7 @@ from accounts.quotas.redis_counters import RedisCounters
 from accounts.quotas.rules import Rules
 from gateway.context import RequestContext
 from gateway.database import DatabaseThreads
+from gateway.idle import IdleLanes
 from inference.client import EngineClient
 from inference.registry import Registry
 
@@ -99,6 +100,11 @@ class Runtime:
         self._counters = RedisCounters(settings.REDIS_URL) if settings.REDIS_URL else LocalCounters()
         self.limiter = Limiter(self.rules, self._counters, run=self.database.run)
         self.requests = Requests()
+        self.idle = IdleLanes()
+        self.recovered = asyncio.Event()
+        """What a former life left in the ledger is closed. Counters in memory do not know of it before, and would let
+        in more than there is."""
+        self.recovered.set()
         watches = (self.keys.watch, self.registry.watch, self.requests.watch, self.rules.watch)
         self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in watches]
 

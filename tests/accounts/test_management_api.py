@@ -11,12 +11,13 @@ from django.utils import timezone
 
 from accounts import keys
 from accounts.authentication import load_principal
+from accounts.invitations import invitation_of
 from accounts.models import ApiKey, AuditEvent, Membership, Team, User
+from accounts.service_accounts import do_create_service_account
 from accounts.services import (
     IssuedKey,
     do_add_member,
     do_change_user,
-    do_create_service_account,
     do_create_team,
     do_create_user,
     do_issue_key,
@@ -350,7 +351,7 @@ def test_issuing_a_key(olga: Ask, owner: User, team: Team):
 
 
 def test_a_key_gets_the_scope_to_manage_only_where_it_is_asked_for(olga: Ask):
-    assert olga("POST", "keys/", {}).json()["scopes"] == ["models", "generate", "embed", "usage"]
+    assert olga("POST", "keys/", {}).json()["scopes"] == ["models", "generate", "embed", "usage", "batch"]
     assert olga("POST", "keys/", {"scopes": ["manage", "usage"]}).json()["scopes"] == ["manage", "usage"]
 
 
@@ -465,3 +466,42 @@ def test_who_reads_the_audit_log(olga: Ask, boss_key: Ask, mia: User, adam: User
     assert olga("GET", f"audit/?team={other.slug}").status_code == 404
     assert [event["action"] for event in boss_key("GET", "audit/?team=speech").json()["results"]] == ["team.created"]
     assert {event["action"] for event in olga("GET", "audit/?action=key.issued").json()["results"]} == {"key.issued"}
+
+
+# --- invitations
+
+
+def test_invitations(olga: Ask, mia: User, adam: User, team: Team):
+    path = "teams/vision/invitations/"
+    as_adam = by_key(managing_key(adam))
+    made = as_adam("POST", path, {"role": "viewer", "email": "vera@example.org", "days": 2})
+    assert made.status_code == 201
+    invitation = invitation_of(made.json()["link"].rstrip("/").rpartition("/")[2])
+    assert invitation is not None and (invitation.role, invitation.invited_by) == ("viewer", adam)
+    [listed] = olga("GET", path).json()["results"]
+    assert listed == {name: value for name, value in made.json().items() if name != "link"}
+    for role in ("owner", "admin"):
+        assert as_adam("POST", path, {"role": role}).status_code == 403
+    owners = olga("POST", path, {"role": "owner"}).json()
+    assert as_adam("DELETE", f"{path}{owners['id']}").status_code == 403
+    as_mia = by_key(managing_key(mia))
+    assert [as_mia(*what).status_code for what in (("GET", path), ("DELETE", f"{path}{listed['id']}"))] == [403, 403]
+    assert as_adam("DELETE", f"{path}{listed['id']}").status_code == 204
+    assert olga("GET", path).json()["results"][1]["state"] == "revoked"
+    assert olga("DELETE", f"{path}999999").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"role": "emperor"}, "role"),
+        ({"email": "nobody"}, "email"),
+        ({"email": "a@b.example\r\nbcc: c"}, "email"),
+        ({"days": 0}, "days"),
+        ({"days": 366}, "days"),
+        ({"days": 1e99}, "days"),
+    ],
+)
+def test_invitations_that_can_not_be(olga: Ask, body: dict[str, Any], field: str):
+    answer = olga("POST", "teams/vision/invitations/", body)
+    assert (answer.status_code, [*answer.json()]) == (400, [field])

@@ -11,13 +11,14 @@ from django.test import Client
 from accounts import keys
 from accounts.authentication import load_principal
 from accounts.models import ApiKey, AuditEvent, Membership, Team, User
+from accounts.offboarding import do_offboard_user
+from accounts.recovery import do_make_reset_link, do_recover_admin
+from accounts.service_accounts import do_create_service_account, do_delete_service_account
 from accounts.services import (
     do_add_member,
     do_change_role,
     do_change_user,
-    do_create_service_account,
     do_create_team,
-    do_delete_service_account,
     do_delete_team,
     do_issue_key,
     do_remove_member,
@@ -155,3 +156,13 @@ def test_the_admin_shows_it_and_gives_it_no_password(boss: Client, account: User
     assert not account.has_usable_password()
     # Its membership is nobody's to edit.
     assert "ci@vision" not in boss.get(page("team", "change", team.pk)).content.decode()
+
+
+def test_there_is_no_way_into_it(account: User):
+    for verb in (do_make_reset_link, do_offboard_user):
+        with pytest.raises(ValidationError, match="is a service account"):
+            verb(account, acting_user=None)
+    with pytest.raises(ValidationError, match="neither staff nor superuser"):
+        do_recover_admin(account.username)
+    account.refresh_from_db()
+    assert account.is_active and not account.has_usable_password()

@@ -18,6 +18,8 @@ class Row:
     statuses: str
     """One word for each of WHO; a single one for all of them."""
     body: Any = None
+    is_blind: bool = False
+    """Says the same of what there is not, as every 404 does."""
 
     def expected(self) -> dict[str, int]:
         words = self.statuses.split()
@@ -70,6 +72,10 @@ DJANGO = [
     Row("GET", "/openapi.json", "200"),
     Row("GET", "/docs/api/", "200"),
     Row("GET", "/docs/redoc/", "200"),
+    # Whoever has such a link may use it: nobody guesses one, and a guess tells nothing.
+    Row("GET", "/invitation/", "410"),
+    Row("GET", "/invitation/guessed/", "302"),
+    Row("GET", "/password/{uid}/guessed/", "200", is_blind=True),
     Row("GET", "/api/me", EVERYBODY_WITH_A_KEY),
     # teams
     Row("GET", "/api/teams/", EVERYBODY_WITH_A_KEY),
@@ -83,6 +89,9 @@ DJANGO = [
     Row("GET", "/api/teams/{team}/service-accounts/", "401 404 403 403 200 200 403"),
     Row("POST", "/api/teams/{team}/service-accounts/", "401 404 403 403 201 201 403", {"name": "{new}"}),
     Row("DELETE", "/api/teams/{team}/service-accounts/{service}", "401 404 403 403 204 204 403"),
+    Row("GET", "/api/teams/{team}/invitations/", "401 404 403 403 200 200 403"),
+    Row("POST", "/api/teams/{team}/invitations/", "401 404 403 403 201 201 403", {"role": "admin"}),
+    Row("DELETE", "/api/teams/{team}/invitations/{invitation}", "401 404 403 403 204 204 403"),
     # keys
     Row("GET", "/api/keys/", EVERYBODY_WITH_A_KEY),
     Row("GET", "/api/keys/?team={team}", "401 404 403 403 200 200 403"),
@@ -117,5 +126,7 @@ DJANGO = [
 STAFF_ONLY = ("admin/",)
 """Groups of Django's routes in which whoever is no staff gets a redirection to the door, whatever there is; root sees
 everything. They are tried by walking them, not by lines."""
+OWN_PAGES = ("account/",)
+"""Groups whose pages are about whoever has the session, and nobody else. They are walked, too."""
 DOORS = {"admin/login/", "admin/logout/"}
 """Routes of these groups that are open, and show nothing."""

@@ -16,17 +16,19 @@ from django.apps import apps
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from django.utils import timezone
+from django.utils.http import urlsafe_base64_encode
 from rest_framework.views import APIView
 
 from accounts import ledger
 from accounts.authentication import load_principal
+from accounts.invitations import do_invite
 from accounts.keys import digest
 from accounts.models import StoredResponse, User
 from accounts.quotas.verbs import do_set_quota
+from accounts.service_accounts import do_create_service_account
 from accounts.services import (
     IssuedKey,
     do_add_member,
-    do_create_service_account,
     do_create_team,
     do_create_user,
     do_issue_key,
@@ -36,12 +38,13 @@ from gateway import diagnostics
 from gateway.routing import application as gateway_application
 from tests.gateway.asgi_driver import Exchange, ask
 from tests.gateway.local import LocalGateway
-from tests.gateway.route_table import DJANGO, DOORS, GATEWAY, STAFF_ONLY, WHO, Row
+from tests.gateway.route_table import DJANGO, DOORS, GATEWAY, OWN_PAGES, STAFF_ONLY, WHO, Row
 from tests.gateway.scripts import answers, begins_and_waits, body
 
 ABSENT = {
-    "team": "no-such-team", "member": "nobody", "service": "nobody@zebra", "mia": "nobody", "key": "999999",
-    "private": "999999", "quota": "999999", "team_quota": "999999", "response": "resp_none", "running": "req_none",
+    "team": "no-such-team", "member": "nobody", "service": "nobody@zebra", "mia": "nobody", "response": "resp_none",
+    "running": "req_none", "uid": "OTk5OTk5",
+    **dict.fromkeys(("key", "private", "quota", "team_quota", "invitation"), "999999"),
 }  # fmt: skip
 """Names and ids that there are not, by placeholder."""
 TEAM_ROLES = {"colleague": "member", "viewer": "viewer", "owner": "owner", "herself": "member"}
@@ -84,7 +87,7 @@ class World:
             client = Client()
             client.force_login(user)
             self.headers[who, "session"] = {"cookie": f"sessionid={client.cookies['sessionid'].value}"}
-        for what in ("key", "private", "quota", "team_quota", "service", "response"):
+        for what in ("key", "private", "quota", "team_quota", "service", "response", "invitation"):
             self.make(what)
 
     def headers_of(self, who: str, path: str) -> dict[str, str]:
@@ -134,6 +137,10 @@ class World:
                 return str(self.quota(user=self.mia, model=f"quagga-{name}"))
             case "team_quota":
                 return str(self.quota(team=self.zebra, model=f"team-model-{name}"))
+            case "invitation":
+                return str(do_invite(self.zebra, email=f"okapi-{name}@example.org", acting_user=None).row.pk)
+            case "uid":
+                return urlsafe_base64_encode(str(self.mia.pk).encode())
             case "response":
                 return self.response(f"resp_{name}")
         raise AssertionError(f"nobody knows how to make {what}")
@@ -183,7 +190,7 @@ def plain(route: str) -> str:
 
 
 def in_groups(route: str) -> bool:
-    return route.startswith(STAFF_ONLY)
+    return route.startswith(STAFF_ONLY + OWN_PAGES)
 
 
 def methods_of(view: Callable[..., Any]) -> set[str]:
@@ -202,8 +209,7 @@ def test_every_route_of_django_s_is_in_the_table() -> None:
     """A new one: say in route_table what becomes of those who try it."""
     tried = set()
     for row in DJANGO:
-        names = {**dict.fromkeys(re.findall(r"\{(\w+)\}", row.path), "x"), "key": "1", "private": "1"}
-        path = filled(row.path, {**names, "quota": "1", "team_quota": "1"}).partition("?")[0]
+        path = filled(row.path, ABSENT).partition("?")[0]
         tried.add((plain(resolve(path).route), row.method))
     routes = [(plain(route), view) for route, view in django_routes() if not in_groups(route)]
     there = {(route, method) for route, view in routes for method in methods_of(view)}
@@ -226,7 +232,7 @@ def test_every_route_of_the_gateway_s_is_in_the_table() -> None:
 
 def test_the_groups_are_there() -> None:
     routes = [route for route, _ in django_routes()]
-    assert all(any(route.startswith(group) for route in routes) for group in STAFF_ONLY)
+    assert all(any(route.startswith(group) for route in routes) for group in STAFF_ONLY + OWN_PAGES)
     assert set(routes) >= DOORS
 
 
@@ -245,10 +251,10 @@ async def test_who_gets_what(gateway: LocalGateway, world: World, row: Row, monk
                 answer = await tried(world, row, who, names)
                 assert answer.status == status, f"{who}: {answer.status} {answer.body[:300]!r}"
                 shows_nothing(world, who, answer)
-                if status == 404:
+                if status == 404 or row.is_blind:
                     # As if it were not there.
                     absent = await tried(world, row, who, {**names, **{n: ABSENT[n] for n in names if n in ABSENT}})
-                    assert absent.status == 404 and unnamed(absent, ABSENT) == unnamed(answer, names), who
+                    assert absent.status == status and unnamed(absent, ABSENT) == unnamed(answer, names), who
 
 
 async def things(world: World, row: Row, stack: AsyncExitStack, gateway: LocalGateway, engine: Any) -> dict[str, str]:
@@ -322,7 +328,7 @@ async def grouped(world: World) -> AsyncIterator[list[tuple[str, str]]]:
     """Routes, and a path of each."""
 
     def paths() -> list[tuple[str, str]]:
-        return [(route, path_in(route)) for route, _ in django_routes() if in_groups(route)]
+        return [(route, path_in(route)) for route, _ in django_routes() if route.startswith(STAFF_ONLY)]
 
     yield await database_sync_to_async(paths)()
 
@@ -338,8 +344,8 @@ async def test_the_admin_is_closed_to_everybody_else(
         closed = (302, 403, 404, 405) if route not in DOORS else (200, 302, 403, 405)
         assert answer.status in closed, f"{path}: {answer.status}"
         if answer.status == 302 and route not in DOORS and "/login/" not in answer.headers["location"]:
-            # Redirections of old addresses lead to another of these paths.
-            assert answer.headers["location"].startswith("/admin/"), path
+            # Redirections of old addresses lead to another of these paths, or to one's own pages.
+            assert answer.headers["location"].startswith(("/admin/", "/account/")), path
         shows_nothing(world, who, answer)
 
 
@@ -353,3 +359,17 @@ async def test_the_admin_is_open_to_platform_admins(world: World, grouped: list[
     lists = [path for path, status in shown.items() if status == 200 and path.count("/") == 4]
     assert len(lists) >= 7
     assert sum(status == 200 for status in shown.values()) > 25
+
+
+# --- groups: everybody's own pages
+
+
+@pytest.mark.parametrize("who", WHO)
+async def test_own_pages_are_one_s_own(world: World, who: str) -> None:
+    paths = ["/" + re.sub(r"<[\w:]+>", "none", route) for route, _ in django_routes() if route.startswith(OWN_PAGES)]
+    for path in paths:
+        answer = await ask(application, "GET", path, headers=world.headers_of(who, path))
+        assert answer.status in (200, 302, 401, 403, 404, 405), f"{path}: {answer.status}"
+        if who == "anonymous" and answer.status == 200:
+            assert "/login/" in path or "/inactive/" in path or "/sso/" in path, path
+        shows_nothing(world, who, answer)

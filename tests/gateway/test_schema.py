@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from gateway import errors
 from gateway.schema.document import gateway_document, routes
-from gateway.schema.examples import CHAT
+from gateway.schema.examples import BATCHES, CHAT, FILES
 from gateway.schema.operations import OPERATIONS
 from gateway.schema.statuses import REFUSALS
 from inference.sources import DEFAULT_MODEL
@@ -168,7 +168,7 @@ def test_the_server_does_what_the_document_says(server: Server, schema: Any, lab
 
     for body in examples(operation):
         with known(server, label) as path:
-            ask(operation.Case(path_parameters=path, **body))
+            ask(operation.Case(path_parameters=path, **filled(server, body)))
     assert 200 in statuses or label in NEVER_GIVEN, statuses
 
     @given(st.data())
@@ -208,8 +208,29 @@ def known(server: Server, label: str) -> Iterator[dict[str, str]]:
         elif "/v1/requests/{id}" in label:
             with client.stream("POST", "/v1/chat/completions", json=endless(), headers={"x-request-id": "to-cancel"}):
                 yield {"id": "to-cancel"}
+        elif "/v1/files/{id}" in label:
+            yield {"id": uploaded(client)}
+        elif "/v1/batches/{id}" in label:
+            body = {**BATCHES["chat"], "input_file_id": uploaded(client)}
+            yield {"id": client.post("/v1/batches", json=body).json()["id"]}
         else:
             yield {}
+
+
+def filled(server: Server, arguments: dict[str, Any]) -> dict[str, Any]:
+    """With the id of a file that there is, where the example could only show what one looks like."""
+    body = arguments.get("body", {})
+    if "input_file_id" not in body:
+        return arguments
+    with server.client() as client:
+        return {**arguments, "body": {**body, "input_file_id": uploaded(client)}}
+
+
+def uploaded(client: httpx.Client) -> str:
+    """The id of a file that a batch can be made of."""
+    form = FILES["requests"]
+    made = client.post("/v1/files", data={"purpose": form["purpose"]}, files={"file": ("a.jsonl", form["file"])})
+    return str(made.json()["id"])
 
 
 def endless() -> dict[str, Any]:

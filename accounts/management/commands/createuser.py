@@ -9,7 +9,8 @@ from accounts.management.base import AccountCommand, refusal
 from accounts.models import Team
 from accounts.own_teams import do_create_own_team
 from accounts.passwords import readable_password
-from accounts.services import do_add_member, do_create_service_account, do_create_team, do_create_user
+from accounts.service_accounts import do_create_service_account
+from accounts.services import do_add_member, do_create_team, do_create_user
 from accounts.terminal import print_secret
 
 

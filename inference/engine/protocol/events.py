@@ -213,6 +213,8 @@ class Stats(msgspec.Struct, tag=True):
     steps: int
     running: int
     waiting: int
+    batch: int = 0
+    """Of both together, those of the class `batch`. Engines without classes don't tell."""
     prefill_tokens: int = 0
     """Computed since the start, as are the following."""
     cached_tokens: int = 0

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0006_service_accounts'),
+        ('accounts', '0007_files_and_batches'),
     ]
 
     operations = [
