@@ -117,8 +117,8 @@ def total(*, start: datetime | None, end: datetime | None, where: Q) -> Sums:
 
 
 def visible_to(principal: Principal) -> Q:
-    """The rows that a key may see: its user's own; those of its team, if its user may see them; a platform admin's all.
-    Up to two queries."""
+    """What a key may see: its user's own; that of its team, if its user may see it; a platform admin's all. Up to two
+    queries."""
     own = Q(user_id=principal.user_id)
     user = User.objects.filter(pk=principal.user_id).first()
     if user is None:
@@ -149,10 +149,12 @@ def _parts(start: datetime | None, end: datetime | None, where: Q | None) -> lis
         days = days.filter(day__gte=first.date())
     if last:
         days = days.filter(day__lt=last.date())
+    # By their ids, else SQLite would rather look through all that somebody ever used than through these few.
+    fresh = _ended(None, first, last).filter(is_rolled_up=False).values("pk")
     return [
         days if where is None else days.filter(where),
         *parts,
-        _ended(where, first, last).filter(is_rolled_up=False),
+        _ended(where, None, None).filter(pk__in=fresh),
     ]
 
 

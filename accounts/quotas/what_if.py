@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from accounts.models import Quota, UsageRecord
+from accounts.models import Quota, Rollups, UsageRecord
 from accounts.quotas.counters import UNIT
 from accounts.quotas.periods import Period, period
 from accounts.quotas.rules import Rule, Used
 from accounts.quotas.seeding import scope_of, settled
+from accounts.rollups import midnight
 
 Metric = Quota.Metric
 Window = Quota.Window
@@ -51,9 +52,9 @@ class Exceeded:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """start, end: of what was looked at. is_whole: False where there were more than MOST_ROWS requests, and `start` is
-    later than asked for. windows: those in which there was a request; exceeded: how many of them. worst, users: the
-    first MOST_SHOWN, by what is over."""
+    """start, end: of what was looked at. is_whole: False where `start` is later than asked for, because there were more
+    than MOST_ROWS requests, or earlier ones are not kept any more. windows: those in which there was a request;
+    exceeded: how many of them. worst, users: the first MOST_SHOWN, by what is over."""
 
     start: datetime
     end: datetime
@@ -74,8 +75,12 @@ def what_if(rule: Rule, *, start: datetime, end: datetime) -> WhatIf:
     ledger, and told by the day. What clients would have done instead nobody knows.
 
     Work: the latest MOST_ROWS rows at most, by an index on who or what the rule names, and one sum over the part of the
-    first window that lies before `start`. Memory: by users, not by rows. Three queries.
+    first window that lies before `start`. Memory: by users, not by rows. Four queries.
     """
+    kept_from = Rollups.first_day_kept()
+    forgotten = kept_from is not None and start < midnight(kept_from)
+    if kept_from is not None and forgotten:
+        start = midnight(kept_from)
     rows = UsageRecord.objects.filter(scope_of(rule), started_at__gte=start, started_at__lt=end)
     rows = rows.exclude(state=UsageRecord.State.RUNNING).exclude(outcome=UsageRecord.Outcome.REFUSED)
     too_old = rows.order_by("-started_at").values_list("started_at", flat=True)[MOST_ROWS : MOST_ROWS + 1].first()
@@ -90,7 +95,7 @@ def what_if(rule: Rule, *, start: datetime, end: datetime) -> WhatIf:
     return WhatIf(
         start=start,
         end=end,
-        is_whole=too_old is None,
+        is_whole=too_old is None and not forgotten,
         requests=walk.requests,
         windows=walk.windows,
         exceeded=walk.exceeded,

@@ -125,6 +125,8 @@ def test_sums_by_index(keys: list[ApiKey]):
         assert len(found) == 1, "one statement, so that nothing moves between its parts"
         assert index in found[0], found[0]
         assert read_whole(found[0]) == []
+    [in_all] = plans(lambda: settled(rule, Period(None, None)))
+    assert "usage_not_rolled_up" in in_all and "usage_user_started" not in in_all, "not all that the user ever used"
     [whole] = plans(lambda: used(start=None, end=None))
     assert "usage_not_rolled_up" in whole and read_whole(whole) == []
 

@@ -16,6 +16,7 @@ from accounts.models import Quota, UsageRecord, User
 from accounts.quotas.rules import rule_of
 from accounts.quotas.seeding import settled
 from accounts.quotas.verbs import do_set_quota
+from accounts.quotas.what_if import what_if
 from accounts.rollups import forget_old_records, midnight, roll_up
 from accounts.services import do_create_user, do_issue_key
 from tests.accounts.ledger_made import ended, running
@@ -70,6 +71,14 @@ def test_weights_hold_for_what_is_gone(old: list[Principal], owner: User):
     weights = {"input_weight": Decimal(2), "cached_weight": Decimal("0.5"), "output_weight": Decimal(10)}
     fresh, cached, output = 5 * 6 + 1, 5 * 4, 5 * 3
     assert used_in_all("tokens", user=owner, **weights) == (2 * fresh + cached // 2 + 10 * output) * KILO
+
+
+def test_what_if_says_from_when_there_are_rows(old: list[Principal], owner: User):
+    rule = rule_of(do_set_quota(metric="requests", window="total", limit=1, user=owner, acting_user=None))
+    now = timezone.now() + timedelta(seconds=1)
+    said = what_if(rule, start=now - 300 * DAY, end=now)
+    assert (said.is_whole, said.requests, said.start) == (False, 3, midnight(timezone.now().date()) - 40 * DAY)
+    assert what_if(rule, start=now - 30 * DAY, end=now).is_whole
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles", "Europe/Berlin", "Asia/Kolkata"])
