@@ -49,6 +49,7 @@ GATEWAY = [
         "api_key_id,model", EVERYBODY_WITH_A_KEY),
     Row("GET", "/v1/organization/usage/completions?start_time={hours_ago}&bucket_width=1h&group_by=model&"
         "project_ids={team}", EVERYBODY_WITH_A_KEY),
+    Row("GET", "/v1/usage?group_by=model", EVERYBODY_WITH_A_KEY),
     Row("POST", "/v1/chat/completions", EVERYBODY_WITH_A_KEY, CHAT),
     Row("POST", "/v1/completions", EVERYBODY_WITH_A_KEY, {"model": "scripted", "prompt": "hi"}),
     Row("POST", "/v1/messages", EVERYBODY_WITH_A_KEY, {**CHAT, "max_tokens": 9}),
