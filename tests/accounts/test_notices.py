@@ -165,7 +165,7 @@ def test_times_as_people_write_them():
 def test_pages_show_them_escaped(boss: Client):
     do_announce("<script>alert(1)</script> & more", acting_user=None)
     do_set_maintenance(is_on=True, message="<b>disks</b>", acting_user=None)
-    for client, url in ((boss, reverse("admin:index")), (Client(), reverse("admin:login")), (Client(), "/nowhere")):
+    for client, url in ((boss, reverse("admin:index")), (Client(), reverse("account_login")), (Client(), "/nowhere")):
         said = client.get(url).content.decode()
         assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in said, url
         assert "&lt;b&gt;disks&lt;/b&gt;" in said and "New requests are refused" in said, url
