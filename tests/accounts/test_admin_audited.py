@@ -14,6 +14,9 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import files
+from accounts.authentication import Principal
+from accounts.batches.verbs import do_create_batch
 from accounts.invitations import do_invite
 from accounts.models import (
     ApiKey,
@@ -21,11 +24,13 @@ from accounts.models import (
     Maintenance,
     Membership,
     Quota,
+    StoredFile,
     Team,
     UsageRecord,
     User,
 )
 from accounts.notices import do_announce
+from accounts.prices import do_set_price
 from accounts.quotas.verbs import do_set_quota
 from accounts.services import do_create_team, do_create_user, do_issue_key
 from inference.models import Model, SharedPrefix
@@ -243,6 +248,40 @@ def _(client: Client) -> Any:
     return client.post(page("maintenance", "change", Maintenance.ONLY), fields)
 
 
+@tries("add price")
+def _(client: Client) -> Any:
+    fields = {"model": "qwen", "input": "1", "cached": "", "output": "2", "gpu_hour": "0"}
+    return client.post(page("price", "add"), {**fields, "valid_from_0": "", "valid_from_1": ""})
+
+
+@tries("delete price")
+def _(client: Client) -> Any:
+    to_come = timezone.now() + timedelta(days=1)
+    made = do_set_price("qwen", valid_from=to_come.replace(second=0, microsecond=0), acting_user=None)
+    return client.post(page("price", "delete", made.pk), {"post": "yes"})
+
+
+def a_file() -> StoredFile:
+    row = StoredFile(user=somebody(), filename="lines.jsonl", purpose="batch", expires_at=files.lifetime())
+    writer = files.Writer(row)
+    writer.write(b"{}")
+    return writer.finish()
+
+
+@tries("delete_files storedfile")
+def _(client: Client) -> Any:
+    return action(client, "storedfile", "delete_files", a_file())
+
+
+@tries("cancel batch")
+def _(client: Client) -> Any:
+    file = a_file()
+    key = do_issue_key(file.user, acting_user=None).row
+    owner = Principal(key.pk, key.prefix, file.user.pk, file.user.username, None, None)
+    batch = do_create_batch(owner, endpoint="/v1/responses", input_file_id=file.file_id, window="24h")
+    return action(client, "batch", "cancel", batch)
+
+
 LONG = "You are the assistant of the whole house. Be brief and kind, and answer what is asked, and nothing else."
 
 
@@ -277,6 +316,10 @@ def _(client: Client) -> Any:
     return client.post(reverse("admin:inference_sharedprefix_changelist"), data)
 
 
+READS = {"export usagerecord", "export usagedaily"}
+"""What changes nothing."""
+
+
 def found(user: User) -> set[str]:
     """All that the registry lets this user do."""
     request = RequestFactory().get("/")
@@ -302,7 +345,7 @@ def found(user: User) -> set[str]:
                 "delete": inline.has_delete_permission(request),
             }
             doable |= {f"{what} {part}" for what, allowed in may.items() if allowed}
-    return doable
+    return doable - READS
 
 
 def test_all_that_can_be_done_is_tried_out(root: User):
