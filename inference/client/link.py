@@ -93,7 +93,9 @@ class Link:
     async def ready(self, timeout: float) -> Ready:
         if self._ready is None:
             try:
-                await asyncio.wait_for(self._became_ready.wait(), timeout)
+                # Not wait_for, which in Python 3.11 may lose a cancellation.
+                async with asyncio.timeout(timeout):
+                    await self._became_ready.wait()
             except TimeoutError:
                 raise EngineUnavailable(f"no engine answers at {self.endpoint}") from None
         assert self._ready is not None
@@ -128,7 +130,8 @@ class Link:
         await self.ready(timeout)
         self.send(protocol.Reconcile(ids))
         try:
-            return (await asyncio.wait_for(self._reconciled.get(), timeout)).tallies
+            async with asyncio.timeout(timeout):
+                return (await self._reconciled.get()).tallies
         except TimeoutError:
             raise EngineUnavailable(f"the engine at {self.endpoint} does not answer") from None
 
@@ -142,7 +145,8 @@ class Link:
 
     async def heartbeat(self, timeout: float) -> Heartbeat | None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._heard.wait()
         if not self._beats:
             return None
         (first_at, first), (last_at, last) = self._beats[0], self._beats[-1]
