@@ -15,12 +15,19 @@ GROUPS: list[tuple[str, list[Entry]]] = [
         ("admin:index", "dashboard", "Dashboard"),
         ("console-requests", "bolt", "Live requests"),
     ]),
-    ("Usage", [("accounts.usagerecord", "receipt_long", "Ledger"), ("accounts.quota", "speed", "")]),
+    ("Usage", [
+        ("accounts.usagedaily", "monitoring", "Usage"),
+        ("accounts.usagerecord", "receipt_long", "Ledger"),
+        ("accounts.quota", "speed", ""),
+        ("accounts.price", "sell", ""),
+    ]),
     ("People", [
         ("accounts.user", "person", ""),
         ("accounts.team", "groups", ""),
         ("accounts.apikey", "key", ""),
+        ("accounts.invitation", "mail", ""),
     ]),
+    ("Batches", [("accounts.batch", "stacks", ""), ("accounts.storedfile", "draft", "")]),
     ("Models", [
         ("inference.model", "neurology", ""),
         ("inference.engine", "memory", ""),
