@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test lint bench bench-fairness bench-grammar bench-peers lock score chaos simulate
+.PHONY: serve test lint bench bench-fairness bench-grammar bench-ledger bench-peers lock score chaos load simulate
 
 serve: $(INSTALLED)  ## serve the built-in models, or ARGS="MODEL --port 9000 …"
 	@exec $(PYTHON) manage.py serve $(ARGS)
@@ -26,11 +26,18 @@ bench-fairness: $(INSTALLED)  ## a light user beside a heavy one, and two heavy 
 bench-grammar: $(INSTALLED)  ## what a grammar adds to the time of a token
 	$(PYTHON) -m tests.benchmarks.grammar $(ARGS)
 
+bench-ledger: $(INSTALLED)  ## a ledger of a million rows, or ARGS="--database postgresql"
+	$(PYTHON) -m tests.benchmarks.ledger $(ARGS)
+
 bench-peers: $(INSTALLED)  ## beside mlx-lm, mlx-vlm and vllm-mlx: an hour or two, or ARGS="--quick"
 	$(PYTHON) -m tests.benchmarks.peers $(ARGS)
 
-chaos: $(INSTALLED)  ## a thousand requests, cancelled, broken and poisonous, and whether the books agree
+chaos: $(INSTALLED)  ## a thousand broken and poisonous requests, then 500 under quotas, and whether the books agree
 	$(PYTHON) -m tests.benchmarks.chaos $(ARGS)
+	$(PYTHON) -m tests.benchmarks.quota_chaos $(ARGS)
+
+load: $(INSTALLED)  ## fifty keys and 200 streams over three gateways, with PostgreSQL and Redis
+	$(PYTHON) -m tests.benchmarks.load $(ARGS)
 
 simulate: $(INSTALLED)  ## the scheduler alone, with a hundred thousand requests
 	$(PYTHON) -m tests.benchmarks.simulator $(ARGS)

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from accounts import events, keys
 from accounts.memory import Memory
-from accounts.models import ApiKey, Scope
-from accounts.models.api_key import parsed_networks
+from accounts.models import ApiKey
+from accounts.models.api_key import default_scopes, parsed_networks
 from accounts.models.priority import PriorityClass, lower_of
 
 LIFETIME_SECONDS = 30.0
@@ -28,7 +28,7 @@ class Principal:
     username: str
     team_id: int | None
     expires_at: datetime | None
-    scopes: frozenset[str] = frozenset(Scope.values)
+    scopes: frozenset[str] = frozenset(default_scopes())
     models: frozenset[str] = frozenset()
     """Names; empty: all."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -38,6 +38,10 @@ class Principal:
     priority: str = PriorityClass.API
     """The class of its requests that name none; and the first that it may have:"""
     highest_class: str = PriorityClass.API
+    is_batch: bool = False
+    """A worker asks, for a batch that was made with the key."""
+    is_admin: bool = False
+    """Its user runs the platform."""
 
     def may_use(self, model: str) -> bool:
         return not self.models or model in self.models
@@ -70,9 +74,10 @@ class KeyResolver:
 
         No query for a malformed or remembered key; else one, plus once a minute the write of `last_used_at`.
         """
-        if not keys.is_well_formed(raw):
-            return None
-        digest = keys.digest(raw)
+        return await self.resolve_digest(keys.digest(raw)) if keys.is_well_formed(raw) else None
+
+    async def resolve_digest(self, digest: str) -> Principal | None:
+        """The same, for who knows the digest of a key only."""
         if self._misses.get(digest):
             return None
         principal = self._principals.get(digest)
@@ -143,6 +148,7 @@ def load_principal(digest: str) -> Principal | None:
             "user__weight",
             "team__highest_class",
             "team__weight",
+            "user__is_superuser",
         )
         .filter(digest=digest)
         .first()
@@ -165,4 +171,5 @@ def load_principal(digest: str) -> Principal | None:
         # The team's may have been lowered since the key was issued.
         priority=lower_of(key.priority, key.highest_class()),
         highest_class=key.highest_class(),
+        is_admin=key.user.is_superuser,
     )

@@ -10,16 +10,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import models, transaction
 from django.utils import timezone
 
 from accounts import audit, events, keys
-from accounts.models import ApiKey, Membership, Scope, Team, User
+from accounts.models import ApiKey, Invitation, Membership, Rollups, Team, User
+from accounts.models.api_key import default_scopes
 from accounts.models.priority import PriorityClass, lower_of
-from accounts.passwords import readable_password
+from accounts.permissions import Action, allows
 from accounts.quotas.rules import CHANGED as QUOTAS_CHANGED
-
-FIRST_ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +27,6 @@ class IssuedKey:
 
     row: ApiKey
     raw: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class FirstRun:
-    """The first admin's credentials. They exist only here: show them once, store them nowhere."""
-
-    username: str
-    password: str = field(repr=False)
-    key: str = field(repr=False)
 
 
 # --- Users ---------------------------------------------------------------------------------------------------------
@@ -66,6 +56,8 @@ def do_change_user(user: User, *, acting_user: User | None, **changes: Any) -> N
 
     Deactivating or activating one takes effect on its keys at once.
     """
+    if not (changes.get("is_active", True) and changes.get("is_superuser", True)):
+        refuse_to_lose_the_last_admin(user)
     stored = User.objects.select_for_update().get(pk=user.pk)
     before = {name: _plain(stored, name) for name in changes}
     for name, value in changes.items():
@@ -83,6 +75,8 @@ def do_change_user(user: User, *, acting_user: User | None, **changes: Any) -> N
 @transaction.atomic
 def do_set_password(user: User, password: str | None, *, acting_user: User | None) -> None:
     """None takes the password away. Sessions of the user end; keys stay."""
+    if password is not None and user.is_service_account():
+        raise ValidationError(f"{user.username} is a service account: nobody signs in as it, so it has no password.")
     user.set_password(password)
     user.save(update_fields=["password"])
     audit.record(
@@ -92,15 +86,31 @@ def do_set_password(user: User, password: str | None, *, acting_user: User | Non
 
 @transaction.atomic
 def do_delete_user(user: User, *, acting_user: User | None) -> None:
-    """The user and its keys go, at once; its usage stays in the ledger under its name."""
+    """The user and its keys go, at once, and the invitations it made; its usage stays in the ledger under its name."""
+    # Sums that name the user may be about to be written.
+    Rollups.hold()
+    refuse_to_lose_the_last_admin(user)
     audit.record(
         "user.deleted",
         user,
         acting_user=acting_user,
-        before={"username": user.username, "keys": list(user.keys.unrevoked().values_list("prefix", flat=True))},
+        before={
+            "username": user.username,
+            "keys": list(user.keys.unrevoked().values_list("prefix", flat=True)),
+            "invitations": Invitation.objects.undecided().filter(invited_by=user).update(revoked_at=timezone.now()),
+        },
     )
     events.publish_on_commit("user.changed", user_id=user.pk)
     user.delete()
+
+
+def refuse_to_lose_the_last_admin(user: User) -> None:
+    """Raises ValidationError where nobody but this user could administer the platform. Call it inside the transaction
+    that takes the user's rights away: of two that each take the other's, the second waits and is refused."""
+    # In one order everywhere.
+    admins = list(User.objects.select_for_update().filter(is_active=True, is_superuser=True).order_by("pk"))
+    if admins == [user]:
+        raise ValidationError(f"{user.username} is the last active admin; make somebody else an admin first.")
 
 
 # --- Teams ---------------------------------------------------------------------------------------------------------
@@ -154,16 +164,21 @@ def do_add_member(
 
 @transaction.atomic
 def do_change_role(membership: Membership, role: str, *, acting_user: User | None) -> None:
+    """Of one whose new role has no keys, those for this team are revoked."""
     stored = Membership.objects.select_for_update(of=("self",)).select_related("user", "team").get(pk=membership.pk)
     before, stored.role = stored.role, role
     stored.full_clean()
     stored.save()
     audit.record("member.role_changed", stored, acting_user=acting_user, before={"role": before}, after={"role": role})
+    if not allows(role, Action.OWN_KEYS):
+        _revoke(ApiKey.objects.for_user(stored.user).filter(team=stored.team), acting_user=acting_user)
 
 
 @transaction.atomic
 def do_remove_member(membership: Membership, *, acting_user: User | None) -> None:
     """The user's keys for this team are revoked with it."""
+    if membership.user.is_service_account():
+        raise ValidationError(f"{membership.user} is a service account of the team: remove that instead.")
     audit.record("member.removed", membership, acting_user=acting_user, before=membership.facts())
     _revoke(ApiKey.objects.for_user(membership.user).filter(team=membership.team), acting_user=acting_user)
     membership.delete()
@@ -179,21 +194,21 @@ def do_issue_key(
     note: str = "",
     team: Team | None = None,
     expires_at: datetime | None = None,
-    scopes: Sequence[str] = Scope.values,
+    scopes: Sequence[str] | None = None,
     allowed_models: Sequence[str] = (),
     allowed_networks: Sequence[str] = (),
     priority: str = PriorityClass.API,
     acting_user: User | None,
 ) -> IssuedKey:
-    """A new key of the user, for one of its teams if named. The rest is as in ApiKey. Only the answer holds the key
-    itself."""
+    """A new key of the user, for one of its teams if named; of a service account, for its team in any case. scopes:
+    None for the usual ones. The rest is as in ApiKey. Only the answer holds the key itself."""
     raw = keys.generate()
     row = ApiKey(
         user=user,
-        team=team,
+        team=team or user.service_of,
         note=note,
         expires_at=expires_at,
-        scopes=list(scopes),
+        scopes=default_scopes() if scopes is None else list(scopes),
         allowed_models=list(allowed_models),
         allowed_networks=list(allowed_networks),
         priority=priority,
@@ -246,9 +261,10 @@ def do_revoke_key(key: ApiKey, *, acting_user: User | None) -> bool:
 
 
 @transaction.atomic
-def do_revoke_all_keys(user: User, *, acting_user: User | None) -> int:
-    """How many were revoked; those that were already don't count."""
-    return _revoke(ApiKey.objects.for_user(user), acting_user=acting_user)
+def do_revoke_all_keys(user: User, *, team: Team | None = None, acting_user: User | None) -> int:
+    """Of a team: those for it only. How many were revoked; those that were already don't count."""
+    candidates = ApiKey.objects.for_user(user)
+    return _revoke(candidates if team is None else candidates.filter(team=team), acting_user=acting_user)
 
 
 def _revoke(candidates: models.QuerySet[ApiKey], *, acting_user: User | None) -> int:
@@ -262,28 +278,6 @@ def _revoke(candidates: models.QuerySet[ApiKey], *, acting_user: User | None) ->
         audit.record("key.revoked", key, acting_user=acting_user, before=key.facts(), after={"revoked_at": now})
         events.publish_on_commit("key.revoked", digest=key.digest)
     return len(revoked)
-
-
-# --- The first run -------------------------------------------------------------------------------------------------
-
-
-def do_create_first_admin() -> FirstRun | None:
-    """The user `admin` with a random password and a first key, if there is no user at all; else None.
-
-    Of two processes that try at once, one creates and the other gets None: the name is unique.
-    """
-    if User.objects.exists():
-        return None
-    password = readable_password()
-    try:
-        with transaction.atomic():
-            user = do_create_user(FIRST_ADMIN, password=password, is_admin=True, acting_user=None)
-            issued = do_issue_key(user, note="first key", acting_user=None)
-    except (IntegrityError, ValidationError):
-        if User.objects.exists():
-            return None
-        raise
-    return FirstRun(user.username, password, issued.raw)
 
 
 def _plain(user: User, name: str) -> Any:

@@ -30,8 +30,12 @@ class Snapshot(Generic[T]):
                 self._read_at = read_at if changes == self._changes else float("-inf")
             return self._value
 
+    def drop(self) -> None:
+        """Whoever asks next reads anew."""
+        self._changes += 1
+        self._read_at = float("-inf")
+
     async def drop_at(self, events: AsyncIterator[Any]) -> None:
         """Drops it whenever there is an event; runs as long as there are."""
         async for _ in events:
-            self._changes += 1
-            self._read_at = float("-inf")
+            self.drop()

@@ -1,7 +1,9 @@
 """What should be served and what is: Model and Deployment are wishes, Engine is what a supervisor observed."""
 
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 
 if TYPE_CHECKING:
@@ -41,6 +43,65 @@ class Model(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SharedPrefix(models.Model):
+    """How prompts begin that are no secret between teams: what the prefix cache has of this text serves everybody whose
+    prompt begins with it. What follows stays each team's own."""
+
+    LONGEST = 200_000
+    SHORTEST = 64
+    MOST = 32
+    """Of one model."""
+
+    name = models.CharField(max_length=100, help_text="What it is called here.")
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="shared_prefixes")
+    text = models.TextField(
+        help_text="The system prompt, or how all of them begin, exactly as it is sent. Whoever may use the model can "
+        "find out that somebody has sent it lately, and nothing of what follows it."
+    )
+    is_pinned = models.BooleanField(
+        default=False, help_text="What the cache has of it stays, however seldom it is used."
+    )
+    digest = models.CharField(max_length=64, editable=False)
+    """Of the text: databases have limits on what they index."""
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["model", "name", "pk"]
+        verbose_name_plural = "shared prefixes"
+        constraints = [models.UniqueConstraint(fields=["model", "digest"], name="shared_prefix_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.model}"
+
+    def clean(self) -> None:
+        if not self.name.isprintable():
+            raise ValidationError({"name": "Write one line, without control characters."})
+        # As programs send it, not as browsers do.
+        self.text = self.text.replace("\r\n", "\n").rstrip("\n")
+        if "\0" in self.text:
+            raise ValidationError({"text": "It has a null character, which no prompt has."})
+        if not self.SHORTEST <= len(self.text) <= self.LONGEST:
+            raise ValidationError(
+                {"text": f"Give {self.SHORTEST} to {self.LONGEST:,} characters; shorter ones save nothing."}
+            )
+        self.digest = sha256(self.text.encode()).hexdigest()
+        others = SharedPrefix.objects.filter(model_id=self.model_id).exclude(pk=self.pk)
+        if others.filter(digest=self.digest).exists():
+            raise ValidationError({"text": "This model shares that text already."})
+        if others.count() >= self.MOST:
+            raise ValidationError(f"A model can share up to {self.MOST} prefixes; remove one first.")
+
+    def facts(self) -> dict[str, Any]:
+        """What the audit log says of it: not what prompts say."""
+        return {
+            "name": self.name,
+            "model": self.model.name,
+            "characters": len(self.text),
+            "sha256": self.digest,
+            "is_pinned": self.is_pinned,
+        }
 
 
 class Deployment(models.Model):

@@ -1,7 +1,7 @@
 """Which models are served, as the gateway sees it: a snapshot that events keep fresh."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -10,6 +10,7 @@ from django.conf import settings
 from accounts.events import subscribe
 from accounts.snapshot import Snapshot
 from inference.engine.options import OptionError, make
+from inference.engine.protocol import SharedText
 from inference.models import Deployment, Engine
 from inference.services import ENGINES_CHANGED, endpoint_of
 
@@ -35,6 +36,8 @@ class ServedModel:
     """None as well where there is nothing to explain."""
     timeout: float | None
     """Seconds that its own --timeout gives a request; None where it has none."""
+    shared: tuple[SharedText, ...] = field(default=(), repr=False)
+    """Beginnings of prompts that are everybody's."""
 
     @property
     def failed(self) -> bool:
@@ -79,7 +82,7 @@ def read_catalogue() -> Catalogue:
 
 
 def read_models() -> list[ServedModel]:
-    """One query."""
+    """Two queries."""
     return [
         ServedModel(
             name=deployment.model.name,
@@ -93,8 +96,11 @@ def read_models() -> list[ServedModel]:
             batching=(engine.batching or None) if engine else None,
             batching_reason=(engine.batching_reason or None) if engine else None,
             timeout=own_timeout(deployment.model.engine_options),
+            shared=tuple(SharedText(each.text, each.is_pinned) for each in deployment.model.shared_prefixes.all()),
         )
-        for deployment in Deployment.objects.select_related("model", "engine")
+        for deployment in Deployment.objects.select_related("model", "engine").prefetch_related(
+            "model__shared_prefixes"
+        )
         for engine in [getattr(deployment, "engine", None)]
     ]
 

@@ -6,9 +6,11 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from accounts import audit
 from accounts.events import publish_on_commit
+from accounts.models import User
 from inference.engine.options import EngineOptions, changed
-from inference.models import Deployment, Engine, Model
+from inference.models import Deployment, Engine, Model, SharedPrefix
 from inference.sources import Source
 
 ENGINES_CHANGED = "engines.changed"
@@ -37,6 +39,13 @@ def do_deploy_models(sources: list[Source], *, host: str) -> list[Deployment]:
     return deployments
 
 
+@transaction.atomic
+def do_forget_deployments() -> None:
+    """Nothing is to be served any more, on any host, until somebody says it anew. Models stay as they are."""
+    Deployment.objects.all().delete()
+    publish_on_commit(ENGINES_CHANGED)
+
+
 def _model_for(source: Source) -> Model:
     """The model of this source; one of the same name from elsewhere, a folder that has moved, is taken over."""
     known = Model.objects.filter(source=source.source).first() or Model.objects.filter(name=source.name).first()
@@ -57,6 +66,40 @@ def do_set_engine_options(model: Model, options: EngineOptions) -> dict[str, Any
     model.save(update_fields=["engine_options"])
     publish_on_commit(ENGINES_CHANGED)
     return before
+
+
+@transaction.atomic
+def do_share_prefix(
+    model: Model, text: str, *, name: str, acting_user: User | None, is_pinned: bool = False
+) -> SharedPrefix:
+    """Makes what the prefix cache has of this beginning of prompts everybody's, from the next request on."""
+    prefix = SharedPrefix(model=model, text=text, name=name, is_pinned=is_pinned)
+    prefix.full_clean()
+    prefix.save()
+    audit.record("shared_prefix.added", prefix, acting_user=acting_user, after=prefix.facts())
+    publish_on_commit(ENGINES_CHANGED)
+    return prefix
+
+
+@transaction.atomic
+def do_change_shared_prefix(prefix: SharedPrefix, *, acting_user: User | None, **changes: Any) -> None:
+    stored = SharedPrefix.objects.select_for_update(of=("self",)).select_related("model").get(pk=prefix.pk)
+    before = stored.facts()
+    for field, value in changes.items():
+        setattr(stored, field, value)
+    stored.full_clean()
+    stored.save()
+    if stored.facts() != before:
+        audit.record("shared_prefix.changed", stored, acting_user=acting_user, before=before, after=stored.facts())
+        publish_on_commit(ENGINES_CHANGED)
+
+
+@transaction.atomic
+def do_delete_shared_prefix(prefix: SharedPrefix, *, acting_user: User | None) -> None:
+    """Requests from the next one on share nothing of it with other teams any more."""
+    audit.record("shared_prefix.deleted", prefix, acting_user=acting_user, before=prefix.facts())
+    prefix.delete()
+    publish_on_commit(ENGINES_CHANGED)
 
 
 def do_record_engine(deployment: Deployment, **observed: Any) -> None:

@@ -13,7 +13,8 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from accounts import services
 from accounts.admin.base import Admin, acting_user
 from accounts.models import ApiKey, Scope
-from accounts.models.api_key import all_scopes
+from accounts.models.api_key import default_scopes
+from accounts.own_teams import do_create_own_team, team_for_key
 
 STATE_COLOURS = {"live": "success", "expired": "warning", "inactive": "warning", "revoked": "danger"}
 
@@ -34,11 +35,17 @@ class Listed(forms.CharField):
 class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.MultipleChoiceField(
         choices=Scope,
-        initial=all_scopes,
+        initial=default_scopes,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
     allowed_models = Listed("Names of models; empty: all.")
     allowed_networks = Listed("Such as 10.0.0.0/8; empty: anywhere.")
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if given.get("user") and not given.get("team"):
+            given["team"] = team_for_key(given["user"])
+        return given
 
 
 @admin.register(ApiKey)
@@ -75,7 +82,7 @@ class ApiKeyAdmin(Admin):
         issued = services.do_issue_key(
             obj.user,
             note=obj.note,
-            team=obj.team,
+            team=obj.team or do_create_own_team(obj.user, acting_user=acting_user(request)),
             expires_at=obj.expires_at,
             **{name: getattr(obj, name) for name in LIMITS},
             acting_user=acting_user(request),

@@ -10,7 +10,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 
-from accounts.admin.base import Admin, acting_user
+from accounts.admin.base import acting_user
+from accounts.admin.editing import EditableAdmin
 from accounts.models import Quota, QuotaBoost
 from accounts.quotas import verbs
 from accounts.quotas.rules import rule_of
@@ -41,7 +42,7 @@ class BoostInline(TabularInline):  # type: ignore[misc]  # unfold has no types
 
 
 @admin.register(Quota)
-class QuotaAdmin(Admin):
+class QuotaAdmin(EditableAdmin):
     list_display = ["subject_label", "limit_label", "used_bar", "effect", "is_active"]
     list_display_links = ["subject_label", "limit_label"]
     list_select_related = ["team", "user", "key"]
@@ -89,7 +90,8 @@ class QuotaAdmin(Admin):
             if changes:
                 verbs.do_change_quota(obj, acting_user=actor, **changes)
             return
-        made = verbs.do_set_quota(**{name: getattr(obj, name) for name in [*IDENTITY, *CHANGEABLE]}, acting_user=actor)
+        fields = {name: getattr(obj, name) for name in [*IDENTITY, *CHANGEABLE]}
+        made = verbs.do_set_quota(**fields, is_new=True, acting_user=actor)
         # The page goes on with `obj`: it becomes the row that was stored.
         obj.__dict__.update(made.__dict__)
 

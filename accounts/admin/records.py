@@ -1,10 +1,20 @@
 """The ledger and the audit log: to read, never to change."""
 
-from django.contrib import admin
-from unfold.decorators import display
-from unfold.paginator import InfinitePaginator
+from typing import Any
 
-from accounts.admin.base import ReadOnlyAdmin
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.decorators import action, display
+
+from accounts import exports
+from accounts.admin.downloads import csv_download
+from accounts.admin.filters import ActionFilter, ActorFilter, ModelFilter, OutcomeFilter, beginning
+from accounts.admin.keyset import AppendOnlyAdmin
 from accounts.models import AuditEvent, UsageRecord
 
 OUTCOME_COLOURS = {
@@ -17,40 +27,59 @@ OUTCOME_COLOURS = {
 }
 
 
-class AppendOnlyAdmin(ReadOnlyAdmin):
-    """For tables that only grow: counting them for the page numbers would read them whole."""
-
-    paginator = InfinitePaginator
-
-
 @admin.register(UsageRecord)
 class UsageRecordAdmin(AppendOnlyAdmin):
+    moment_field = "started_at"
     list_display = [
-        "started_at", "username", "team", "key_prefix", "model", "endpoint",
+        "when", "username", "team", "key_prefix", "model", "endpoint",
         "outcome_badge", "prompt_tokens", "completion_tokens", "ttft_ms", "duration_ms",
     ]  # fmt: skip
     list_select_related = ["team"]
-    # Choices and small tables only: a filter by model or endpoint would look for the distinct ones in every row.
-    list_filter = ["state", "outcome", "stream", "team", "user"]
-    # Both are answered by an index. An id that a client chose has a suffix of ours here.
-    search_fields = ["request_id__startswith", "model__exact"]
-    search_help_text = "A request id or a whole model name."
-    date_hierarchy = "started_at"
-
-    sortable_by = ["started_at"]
+    list_filter = ["started_at", OutcomeFilter, "team", "user", ModelFilter]
+    search_fields = ["request_id"]
+    # An id that a client chose has a suffix of ours here.
+    search_help_text = "How a request's id begins."
+    actions_list = ["export"]
 
     @display(description="outcome", label=OUTCOME_COLOURS)  # type: ignore[untyped-decorator]
     def outcome_badge(self, record: UsageRecord) -> str:
         return record.outcome or record.state
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str
+    ) -> tuple[QuerySet[UsageRecord], bool]:
+        return (queryset.filter(beginning("request_id", search_term)) if search_term else queryset), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            for each in response.context_data["actions_list"]:
+                each["path"] = f"{each['path']}?{request.GET.urlencode()}"
+        return response
+
+    @action(description="Export CSV", url_path="export", icon="download", permissions=["view"])  # type: ignore[untyped-decorator]
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """All that the list's filters leave, whichever page it shows."""
+        try:
+            rows = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(reverse("admin:accounts_usagerecord_changelist"))
+        return csv_download("usage-records", exports.of_records(rows))
+
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(AppendOnlyAdmin):
-    list_display = ["created_at", "actor_label", "action", "target_type", "target_label"]
-    list_filter = ["action"]
-    search_fields = ["target_label", "actor_name"]
-    date_hierarchy = "created_at"
+    moment_field = "created_at"
+    list_display = ["when", "actor_label", "action", "target_type", "target_label"]
+    list_filter = ["created_at", ActionFilter, ActorFilter]
+    search_fields = ["target_label"]
+    search_help_text = "How the name of what was changed begins."
 
-    @admin.display(description="actor", ordering="actor_name")
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
+    ) -> tuple[QuerySet[AuditEvent], bool]:
+        return (queryset.filter(beginning("target_label", search_term)) if search_term else queryset), False
+
+    @admin.display(description="actor")
     def actor_label(self, event: AuditEvent) -> str:
-        return event.actor_name or "command line"
+        return event.actor_name or ("nobody" if event.action == "user.sign_in_failed" else "command line")

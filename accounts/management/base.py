@@ -1,10 +1,13 @@
 """What the account commands share: errors that say what to do, and how a user is looked up."""
 
+from argparse import ArgumentTypeError
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.utils import timezone
 
 from accounts import keys
 from accounts.models import ApiKey, Team, User
@@ -65,3 +68,19 @@ def refusal(error: ValidationError, arguments: dict[str, str]) -> CommandError:
         return CommandError(" ".join(error.messages))
     lines = (f"{arguments.get(name, name)}: {' '.join(texts)}" for name, texts in error.message_dict.items())
     return CommandError("\n".join(lines))
+
+
+def moment(text: str) -> datetime:
+    """A time that an argument names, in ATELIER_TIME_ZONE unless it says another: `2026-12-24T18:30`, or `18:30` for
+    the next one. Raises ArgumentTypeError."""
+    try:
+        clock = time.fromisoformat(text)
+    except ValueError:
+        try:
+            named = datetime.fromisoformat(text)
+        except ValueError:
+            raise ArgumentTypeError(f"“{text[:40]}” is no time, such as 18:30 or 2026-12-24T18:30.") from None
+        return named if timezone.is_aware(named) else timezone.make_aware(named)
+    now = timezone.localtime()
+    found = datetime.combine(now.date(), clock, clock.tzinfo or now.tzinfo)
+    return found if found > now else found + timedelta(days=1)

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='apikey',
             name='scopes',
-            field=models.JSONField(default=accounts.models.api_key.all_scopes),
+            field=models.JSONField(default=accounts.models.api_key.default_scopes),
         ),
         migrations.AddField(
             model_name='team',

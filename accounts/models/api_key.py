@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.models.people import Team, User
 from accounts.models.priority import PriorityClass, lower_of
+from accounts.permissions import Action, allows
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
@@ -37,10 +38,13 @@ class Scope(models.TextChoices):
     GENERATE = "generate", "have text generated"
     EMBED = "embed", "have texts embedded and ranked"
     USAGE = "usage", "see its usage and limits"
+    BATCH = "batch", "store files and run batches"
+    MANAGE = "manage", "do under /api what its user may do there"
 
 
-def all_scopes() -> list[str]:
-    return list(Scope.values)
+def default_scopes() -> list[str]:
+    """All that clients of models need. To manage is to be asked for: such a key can issue others."""
+    return [scope for scope in Scope.values if scope != Scope.MANAGE]
 
 
 MOST_LISTED = 64
@@ -60,7 +64,7 @@ class ApiKey(models.Model):
     team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     """Which of the user's teams its usage counts for; None: the user alone."""
     note = models.CharField(max_length=200, blank=True)
-    scopes = models.JSONField(default=all_scopes)
+    scopes = models.JSONField(default=default_scopes)
     """Of `Scope`."""
     allowed_models = models.JSONField(default=list, blank=True)
     """Names of the models that it may be used for; empty: all."""
@@ -112,8 +116,19 @@ class ApiKey(models.Model):
         user: User | None = getattr(self, "user", None)
         if user and not user.is_active:
             raise ValidationError({"user": f"{user.username} is inactive; activate the user first."})
-        if user and self.team and not user.is_member_of(self.team):
-            raise ValidationError({"team": f"{user.username} is not in team {self.team}; add the user to it first."})
+        if user and user.is_service_account() and self.team_id != user.service_of_id:
+            message = f"{user.username} is a service account of team {user.service_of}: its keys are for that team."
+            raise ValidationError({"team": message})
+        if user and self.team:
+            self._clean_role(user.role_in(self.team), user, self.team)
+
+    def _clean_role(self, role: str | None, user: User, team: Team) -> None:
+        if role is None:
+            raise ValidationError({"team": f"{user.username} is not in team {team}; add the user to it first."})
+        if not allows(role, Action.OWN_KEYS):
+            raise ValidationError(
+                {"team": f"{user.username} is a {role} in team {team}, and those have no keys for it."}
+            )
 
     def is_revoked(self) -> bool:
         return self.revoked_at is not None
@@ -144,7 +159,7 @@ class ApiKey(models.Model):
     def facts(self) -> dict[str, Any]:
         """What the audit log says of it. Up to two queries, unless user and team are loaded."""
         limits = {name: getattr(self, name) for name in ("allowed_models", "allowed_networks") if getattr(self, name)}
-        if set(self.scopes) != set(Scope.values):
+        if set(self.scopes) != set(default_scopes()):
             limits["scopes"] = self.scopes
         if self.priority != PriorityClass.API:
             limits["priority"] = self.priority

@@ -15,13 +15,49 @@ class User(AbstractUser):
     """Someone who may sign in and own keys. `is_active = False` stops all their keys."""
 
     weight = weight_field()
+    service_of = models.ForeignKey(
+        "Team", on_delete=models.PROTECT, null=True, blank=True, editable=False, related_name="service_accounts"
+    )
+    """The team that a service account belongs to, and that alone it has keys for; None for persons. Nobody signs in as
+    one."""
 
     class Meta(AbstractUser.Meta):
-        constraints = [models.CheckConstraint(condition=models.Q(weight__gt=0), name="user_weight_positive")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(weight__gt=0), name="user_weight_positive"),
+            models.CheckConstraint(
+                # An unusable password begins so.
+                condition=models.Q(service_of=None)
+                | models.Q(is_staff=False, is_superuser=False, email="", password__startswith="!"),
+                name="service_account_can_not_sign_in",
+                violation_error_message=(
+                    "A service account has no password and no e-mail address, and is neither staff nor superuser."
+                ),
+            ),
+        ]
+
+    def is_service_account(self) -> bool:
+        return self.service_of_id is not None
+
+    def clean(self) -> None:
+        super().clean()
+        # People sign in without minding case, so that two such names could not be told apart.
+        alike = User.objects.filter(username__iexact=self.username).exclude(username=self.username).exclude(pk=self.pk)
+        if alike.exists():
+            raise ValidationError({"username": "There is a user whose name differs only in case; choose another."})
+
+    def is_only_admin(self) -> bool:
+        """Whether nobody could administer this any more without it. One query."""
+        if not (self.is_active and self.is_superuser):
+            return False
+        return not User.objects.filter(is_active=True, is_superuser=True).exclude(pk=self.pk).exists()
 
     def is_member_of(self, team: "Team") -> bool:
         """One query."""
-        return self.memberships.filter(team=team).exists()
+        return self.role_in(team) is not None
+
+    def role_in(self, team: "Team | int") -> str | None:
+        """Of `Membership.Role`; None: the user is not in it. One query."""
+        return self.memberships.filter(team=team).values_list("role", flat=True).first()
 
 
 class Team(models.Model):
@@ -38,6 +74,10 @@ class Team(models.Model):
     )
     weight = weight_field()
     """Multiplied by the user's."""
+    person = models.OneToOneField(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="own_team", editable=False
+    )
+    """Whose own team it is, made with the user; None: one that people share."""
     created_at = models.DateTimeField(auto_now_add=True)
     users = models.ManyToManyField(User, through="Membership", related_name="teams")
 
@@ -64,8 +104,9 @@ class Team(models.Model):
             raise ValidationError({"name": f"“{self.name}” is too much like an existing team's name; choose another."})
 
     def is_in_use(self) -> bool:
-        """Whether keys or usage name it, so that it has to stay. At most two queries."""
-        return self.keys.exists() or self.usage.exists()
+        """Whether keys, usage or service accounts name it, so that it has to stay. At most four queries."""
+        used = self.keys.exists() or self.usage.exists() or self.usage_daily.exists()
+        return used or self.service_accounts.exists()
 
 
 class Membership(models.Model):
@@ -89,6 +130,14 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.team}"
+
+    def clean(self) -> None:
+        user: User | None = getattr(self, "user", None)
+        if user is None or user.service_of is None:
+            return
+        if (user.service_of_id, self.role) != (self.team_id, self.Role.MEMBER):
+            message = f"{user} is a service account: a member of team {user.service_of}, of no other, and nothing else."
+            raise ValidationError({"user" if self._state.adding else "role": message})
 
     def facts(self) -> dict[str, Any]:
         """What the audit log says of it. Up to two queries, unless user and team are loaded."""

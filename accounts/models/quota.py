@@ -21,6 +21,11 @@ class QuotaQuerySet(models.QuerySet["Quota"]):
     def in_force(self) -> "QuotaQuerySet":
         return self.filter(is_active=True)
 
+    def holding_for(self, user: User) -> "QuotaQuerySet":
+        """Those that some request of the user's meets."""
+        teams = Q(team=None) | Q(team__in=user.memberships.values("team"))
+        return self.in_force().filter(teams, Q(user=None) | Q(user=user), Q(key=None) | Q(key__user=user))
+
 
 class Quota(models.Model):
     """Holds for every request of all that it names: one that names a user and a model holds for what this user asks of
@@ -102,6 +107,13 @@ class Quota(models.Model):
         return ", ".join(named) or "everyone"
 
     def clean(self) -> None:
+        self.clean_meaning()
+        self.identity = self.identified()
+        if Quota.objects.filter(identity=self.identity).exclude(pk=self.pk).exists():
+            raise ValidationError(f"There is a quota of {self.unit} for {self.subject} already; change that one.")
+
+    def clean_meaning(self) -> None:
+        """Raises ValidationError for what makes no sense, whatever other quotas there are."""
         if self.metric == self.Metric.CONCURRENCY and self.window:
             raise ValidationError({"window": "Requests at once are counted now, not over a window; leave it empty."})
         if self.metric != self.Metric.CONCURRENCY and not self.window:
@@ -115,9 +127,6 @@ class Quota(models.Model):
             raise _never("key", f"{self.key} is not a key for team {self.team}")
         if self.user and self.team and not self.user.is_member_of(self.team):
             raise _never("user", f"{self.user.username} is not in team {self.team}")
-        self.identity = self.identified()
-        if Quota.objects.filter(identity=self.identity).exclude(pk=self.pk).exists():
-            raise ValidationError(f"There is a quota of {self.unit} for {self.subject} already; change that one.")
 
     def identified(self) -> str:
         who = ((name, getattr(self, f"{name}_id")) for name in ("team", "user", "key"))

@@ -1,11 +1,25 @@
 """The ledger: one row per request, opened before it runs and closed once. Only `accounts.ledger` writes it."""
 
+from math import floor
+
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models.api_key import ApiKey
 from accounts.models.people import Team, User
+
+FAILED = Q(outcome="engine_error") | Q(outcome="interrupted") | Q(outcome="timeout")
+"""What somebody should look into. Not as a list, in which SQLite does not recognise an index's condition."""
+
+
+class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
+    def running(self) -> "UsageRecordQuerySet":
+        """In no order: few as they are, SQLite would rather read the whole table than sort them."""
+        return self.filter(state=UsageRecord.State.RUNNING).order_by()
+
+    def failed(self) -> "UsageRecordQuerySet":
+        return self.filter(FAILED)
 
 
 class UsageRecord(models.Model):
@@ -53,19 +67,29 @@ class UsageRecord(models.Model):
     """Its share of the engine's time; over all requests they add up to the steps' time."""
     started_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True)
+    is_rolled_up = models.BooleanField(default=False)
+    """Whether UsageDaily has it. Set once, in the transaction that adds it there."""
+
+    objects = models.Manager.from_queryset(UsageRecordQuerySet)()
 
     class Meta:
         ordering = ["-started_at", "-pk"]
         indexes = [
-            # The admin's list and its date hierarchy; roll-ups of a day.
+            # The admin's list; what began within hours.
             models.Index(fields=["started_at", "id"], name="usage_started"),
             # A user's, key's, team's or model's usage over a period.
             models.Index(fields=["user", "started_at"], name="usage_user_started"),
             models.Index(fields=["key", "started_at"], name="usage_key_started"),
             models.Index(fields=["team", "started_at"], name="usage_team_started"),
             models.Index(fields=["model", "started_at"], name="usage_model_started"),
+            # The admin's list of those that ended so.
+            models.Index(fields=["outcome", "started_at", "id"], name="usage_outcome_started"),
+            # What sums have to add to the roll-ups, and what to roll up next. Small, whatever the table's size.
+            models.Index(fields=["started_at", "id"], condition=Q(is_rolled_up=False), name="usage_not_rolled_up"),
             # ledger.running_of(): what a gateway's former life left. Nearly empty, whatever the table's size.
             models.Index(fields=["gateway"], condition=Q(state="running"), name="usage_running"),
+            # What went wrong lately (`failed`). Few rows, too.
+            models.Index(fields=["started_at"], condition=FAILED, name="usage_failed"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -86,6 +110,9 @@ class UsageRecord(models.Model):
             models.CheckConstraint(
                 condition=Q(cached_tokens__lte=F("prompt_tokens")), name="usage_cached_within_prompt"
             ),
+            models.CheckConstraint(
+                condition=Q(is_rolled_up=False) | ~Q(state="running"), name="usage_rolled_up_has_ended"
+            ),
             # Null passes: SQL refuses a row only where a check is false.
             models.CheckConstraint(
                 condition=Q(queue_ms__gte=0, ttft_ms__gte=0, duration_ms__gte=0, engine_seconds__gte=0),
@@ -101,3 +128,11 @@ class UsageRecord(models.Model):
 
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    def engine_micros(self) -> int:
+        return micros(self.engine_seconds)
+
+
+def micros(seconds: float) -> int:
+    """Microseconds, which add up to the same in any order. As `accounts.usage` has the database do it, to the bit."""
+    return floor(seconds * 1_000_000 + 0.5)

@@ -24,8 +24,8 @@ class Demand:
     base: int
     unit: int
     limit: int | None
-    until: float
-    """When the counter may be forgotten, Unix seconds."""
+    lasts: float
+    """Seconds from now for which the counter has to be remembered. Not a time: clocks of gateways differ, and jump."""
     lease: bool = False
 
 
@@ -59,7 +59,7 @@ class Counters(Protocol):
         """All of the demands, for as many of the wanted tokens as every one of them allows, or nothing: if one of them
         does not allow the least."""
 
-    async def seed(self, counter: str, settled: int, until: float, version: int) -> None:
+    async def seed(self, counter: str, settled: int, lasts: float, version: int) -> None:
         """What the ledger has of a counter that is unknown. Nothing happens to one that is known, or if something of it
         was settled since that version: the ledger may have been read before."""
 
@@ -94,19 +94,22 @@ class _Counter:
 class LocalCounters:
     """Belongs to one event loop: nothing here waits, so nobody comes between."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._counters: dict[str, _Counter] = {}
         self._leases: dict[str, dict[str, float]] = {}
+        self._misses = 0
+        """How often something was settled of any counter that is unknown."""
         self._missed: dict[str, int] = {}
-        """How often something was settled of a counter that is unknown."""
+        """By counter, the number of the last time; for one that is not in here, that of the last sweep counts."""
+        self._missed_before = 0
         self._swept = clock()
 
     async def take(self, request: str, demands: Sequence[Demand], *, least: int, wanted: int) -> Verdict:
         self._sweep()
         unknown = [at for at, each in enumerate(demands) if not each.lease and each.counter not in self._counters]
         if unknown:
-            return Unknown({at: self._missed.get(demands[at].counter, 0) for at in unknown})
+            return Unknown({at: self._version(demands[at].counter) for at in unknown})
         tokens = wanted
         before = [self._used(each, request) for each in demands]
         for at, (each, used) in enumerate(zip(demands, before, strict=True)):
@@ -122,22 +125,23 @@ class LocalCounters:
                 self._leases.setdefault(each.counter, {})[request] = self._clock() + LEASE_SECONDS
             else:
                 counter = self._counters[each.counter]
-                counter.until = max(counter.until, each.until)
+                counter.until = max(counter.until, self._clock() + each.lasts)
                 if amount := each.base + each.unit * tokens:
                     counter.held[request] = counter.held.get(request, 0) + amount
         return Granted(tokens, [self._used(each, "") for each in demands])
 
-    async def seed(self, counter: str, settled: int, until: float, version: int) -> None:
-        if self._missed.get(counter, 0) == version:
+    async def seed(self, counter: str, settled: int, lasts: float, version: int) -> None:
+        if self._version(counter) == version:
             self._missed.pop(counter, None)
-            self._counters.setdefault(counter, _Counter(settled, until))
+            self._counters.setdefault(counter, _Counter(settled, self._clock() + lasts))
 
     async def settle(self, request: str, charges: Mapping[str, int], leases: Sequence[str] = ()) -> None:
         for name in leases:
             self._leases.get(name, {}).pop(request, None)
         for name, charge in charges.items():
             if (counter := self._counters.get(name)) is None:
-                self._missed[name] = self._missed.get(name, 0) + 1
+                self._misses += 1
+                self._missed[name] = self._misses
             else:
                 counter.held.pop(request, None)
                 counter.settled += charge
@@ -164,6 +168,9 @@ class LocalCounters:
     async def close(self) -> None:
         self._counters.clear()
 
+    def _version(self, counter: str) -> int:
+        return self._missed.get(counter, self._missed_before)
+
     def _used(self, demand: Demand, request: str) -> int:
         """Of a lease, without the request's own place."""
         if not demand.lease:
@@ -183,6 +190,7 @@ class LocalCounters:
             return
         self._swept = now
         self._missed.clear()
+        self._missed_before = self._misses
         for name in [name for name, counter in self._counters.items() if counter.until <= now and not counter.held]:
             del self._counters[name]
         for name in [name for name in self._leases if not self._leased(name)]:

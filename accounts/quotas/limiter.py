@@ -168,8 +168,16 @@ class Limiter:
 
     async def standings(self, scope: Scope) -> list[Standing]:
         """How much is used of every limit that holds."""
+        return await self._standings(scope, await self._rules.of(scope))
+
+    async def overview(self) -> list[Standing]:
+        """How much is used of every stored limit in force, whomever it is for. Those that nobody has met yet are looked
+        up in the ledger once, one query each."""
+        return await self._standings(None, await self._rules.all())
+
+    async def _standings(self, scope: Scope | None, rules: Sequence[Rule]) -> list[Standing]:
         now = self._clock()
-        entries = [_Entry(rule, rule.period(now)) for rule in await self._rules.of(scope)]
+        entries = [_Entry(rule, rule.period(now)) for rule in rules]
         places = [entry for entry in entries if entry.rule.metric == Metric.CONCURRENCY]
         for entry, used in zip(places, await self._counters.used([each.counter for each in places]), strict=True):
             entry.used = used or 0
@@ -184,20 +192,21 @@ class Limiter:
 
     def _demand(self, entry: _Entry, now: datetime, base: int, unit: int, *, look: bool = False) -> Demand:
         """look: nothing is wanted, so no limit is in the way."""
-        until = entry.period.end + GRACE if entry.period.end is not None else now + LONGEST
+        # At least the grace, also where the clock says that the period is long over.
+        left = LONGEST if entry.period.end is None else max(timedelta(0), entry.period.end - now) + GRACE
         return Demand(
             counter=entry.counter,
             base=base,
             unit=unit,
             limit=None if look or entry.rule.is_soft else entry.rule.limit_at(now) * UNIT,
-            until=until.timestamp(),
+            lasts=left.total_seconds(),
             lease=entry.rule.metric == Metric.CONCURRENCY,
         )
 
     async def _take(
         self,
         request_id: str,
-        scope: Scope,
+        scope: Scope | None,
         entries: Sequence[_Entry],
         demands: Sequence[Demand],
         least: int,
@@ -217,7 +226,7 @@ class Limiter:
                 case Unknown(versions):
                     known = await self._run(partial(_settled, [entries[at] for at in versions]))
                     for (at, version), amount in zip(versions.items(), known, strict=True):
-                        await self._counters.seed(demands[at].counter, amount, demands[at].until, version)
+                        await self._counters.seed(demands[at].counter, amount, demands[at].lasts, version)
         raise TimeoutError(f"the counters of {scope} could not be read")
 
 

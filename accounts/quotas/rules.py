@@ -134,7 +134,8 @@ def zone_of(name: str) -> tzinfo:
 
 
 def rule_of(quota: Quota) -> Rule:
-    """Of one with its team, user, key and boosts loaded."""
+    """Of one with its team, user, key and boosts loaded; or of one that is not stored."""
+    boosts = quota.boosts.all() if quota.pk else ()
     return Rule(
         id=f"q{quota.pk}",
         metric=quota.metric,
@@ -152,7 +153,7 @@ def rule_of(quota: Quota) -> Rule:
         weights=Weights(
             *(_in_units(weight) for weight in (quota.input_weight, quota.cached_weight, quota.output_weight))
         ),
-        boosts=tuple(Boost(boost.amount, boost.starts_at, boost.ends_at) for boost in quota.boosts.all()),
+        boosts=tuple(Boost(boost.amount, boost.starts_at, boost.ends_at) for boost in boosts),
     )
 
 
@@ -193,6 +194,10 @@ class Rules:
     async def of(self, scope: Scope) -> list[Rule]:
         """Those that hold for it, the key's default policy included. At most one read per MAX_AGE_SECONDS."""
         return applying(await self._snapshot.get(), scope)
+
+    async def all(self) -> list[Rule]:
+        """Those that are stored; for default policies see `of`."""
+        return await self._snapshot.get()
 
     async def watch(self) -> None:
         """Runs as long as the gateway."""

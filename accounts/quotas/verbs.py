@@ -22,13 +22,15 @@ def do_set_quota(
     user: User | None = None,
     key: ApiKey | None = None,
     model: str = "",
+    is_new: bool = False,
     **more: Any,
 ) -> Quota:
-    """The one quota of this metric and window for this team, user, key and model: made, or changed. What has been used
-    of it in the running window stays used. more: `is_soft`, `warn_percent`, weights, `is_active`."""
+    """The one quota of this metric and window for this team, user, key and model: made, or, unless it has to be new,
+    changed. What has been used of it in the running window stays used. more: `is_soft`, `warn_percent`, weights,
+    `is_active`."""
     quota = Quota(team=team, user=user, key=key, model=model, metric=metric, window=window, limit=limit)
     known = Quota.objects.select_for_update(of=("self",)).filter(identity=quota.identified()).first()
-    return _save(known or quota, {"limit": limit, **more}, acting_user)
+    return _save(quota if is_new or known is None else known, {"limit": limit, **more}, acting_user)
 
 
 @transaction.atomic
@@ -60,6 +62,14 @@ def do_boost_quota(
     audit.record("quota.boosted", quota, acting_user=acting_user, after=boost.facts())
     events.publish_on_commit(CHANGED)
     return boost
+
+
+def draft(**fields: Any) -> Quota:
+    """One to try out, not to store. Raises ValidationError as for one that is stored."""
+    quota = Quota(**fields)
+    quota.clean_fields(exclude=["identity"])
+    quota.clean_meaning()
+    return quota
 
 
 def _save(quota: Quota, changes: dict[str, Any], acting_user: User | None) -> Quota:

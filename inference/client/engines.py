@@ -31,9 +31,12 @@ class EngineClient:
         """What the engine says of itself; waits up to `timeout` seconds for it. Raises EngineUnavailable."""
         return await self._link(endpoint).ready(timeout)
 
-    def generate(self, endpoint: str, request: protocol.Request) -> Generation:
-        """Starts a request. Where the engine is not there, the generation's first step raises EngineDied."""
-        return self._link(endpoint).generate(request)
+    def generate(
+        self, endpoint: str, request: protocol.Request, *, shared: tuple[protocol.SharedText, ...] = ()
+    ) -> Generation:
+        """Starts a request. Where the engine is not there, the generation's first step raises EngineDied. shared: the
+        beginnings of prompts that are everybody's from now on."""
+        return self._link(endpoint).generate(request, shared)
 
     async def count(self, endpoint: str, request: protocol.Generate) -> Counted | Failed:
         """How long the request's prompt is; it is not run. Raises EngineDied where the engine is not there."""

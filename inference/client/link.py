@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
@@ -21,11 +22,22 @@ log = logging.getLogger(__name__)
 GREET_SECONDS = 0.05
 SOONEST_SECONDS, LATEST_SECONDS = 1.0, 600.0
 """Bounds of a guess when an engine will be there."""
+PACE_SECONDS = 5.0
+"""Over which an engine's pace is told: long enough for a number that can be read, short enough to be now."""
+
+
+class Pace(NamedTuple):
+    """Tokens a second, over the last PACE_SECONDS."""
+
+    generated: float
+    prefilled: float
 
 
 class Heartbeat(NamedTuple):
     stats: Stats
     seconds_ago: float
+    pace: Pace | None = None
+    """None until there were two heartbeats to tell it from."""
 
 
 class Link:
@@ -34,8 +46,10 @@ class Link:
     def __init__(self, context: zmq.asyncio.Context, endpoint: str, identity: bytes):
         intake, output = protocol.addresses(endpoint)
         self.endpoint = endpoint
-        self.stats: Stats | None = None
-        self._heard_at = 0.0
+        self._shared: tuple[protocol.SharedText, ...] = ()
+        """What this life of the engine was told last."""
+        self._beats: deque[tuple[float, Stats]] = deque()
+        """The heartbeats of the last PACE_SECONDS, and when they came."""
         self._heard = asyncio.Event()
         self._ready: Ready | None = None
         self._became_ready = asyncio.Event()
@@ -67,6 +81,11 @@ class Link:
         socket.heartbeat_timeout = 6000
         return socket
 
+    @property
+    def stats(self) -> Stats | None:
+        """The last heartbeat; None while it is not there."""
+        return self._beats[-1][1] if self._beats else None
+
     def send(self, message: protocol.ClientMessage) -> None:
         # A DEALER without a high-water mark takes every message at once; the future is done before it is looked at.
         self._intake.send(protocol.encode(message))
@@ -74,17 +93,22 @@ class Link:
     async def ready(self, timeout: float) -> Ready:
         if self._ready is None:
             try:
-                await asyncio.wait_for(self._became_ready.wait(), timeout)
+                # Not wait_for, which in Python 3.11 may lose a cancellation.
+                async with asyncio.timeout(timeout):
+                    await self._became_ready.wait()
             except TimeoutError:
                 raise EngineUnavailable(f"no engine answers at {self.endpoint}") from None
         assert self._ready is not None
         return self._ready
 
-    def generate(self, request: protocol.Request) -> Generation:
+    def generate(self, request: protocol.Request, shared: tuple[protocol.SharedText, ...]) -> Generation:
         generation = Generation(request.id, self.send)
         if self._ready is None:
             generation.die()
             return generation
+        if shared != self._shared:
+            self._shared = shared
+            self.send(protocol.Share(list(shared)))
         self._running[request.id] = generation
         request.instance = self._ready.instance
         self.send(request)
@@ -106,7 +130,8 @@ class Link:
         await self.ready(timeout)
         self.send(protocol.Reconcile(ids))
         try:
-            return (await asyncio.wait_for(self._reconciled.get(), timeout)).tallies
+            async with asyncio.timeout(timeout):
+                return (await self._reconciled.get()).tallies
         except TimeoutError:
             raise EngineUnavailable(f"the engine at {self.endpoint} does not answer") from None
 
@@ -120,8 +145,17 @@ class Link:
 
     async def heartbeat(self, timeout: float) -> Heartbeat | None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), timeout)
-        return None if self.stats is None else Heartbeat(self.stats, monotonic() - self._heard_at)
+            async with asyncio.timeout(timeout):
+                await self._heard.wait()
+        if not self._beats:
+            return None
+        (first_at, first), (last_at, last) = self._beats[0], self._beats[-1]
+        pace = None
+        if (seconds := last_at - first_at) > 0:
+            generated = last.generated_tokens - first.generated_tokens
+            prefilled = last.prefill_tokens - first.prefill_tokens
+            pace = Pace(generated / seconds, prefilled / seconds)
+        return Heartbeat(last, monotonic() - last_at, pace)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -146,7 +180,10 @@ class Link:
     def _handle(self, event: protocol.Event) -> None:
         match event:
             case Stats():
-                self.stats, self._heard_at = event, monotonic()
+                now = monotonic()
+                self._beats.append((now, event))
+                while now - self._beats[0][0] > PACE_SECONDS:
+                    self._beats.popleft()
                 self._heard.set()
             case Ready():
                 if self._ready is not None and self._ready.instance != event.instance:
@@ -192,7 +229,9 @@ class Link:
     def _lost(self) -> None:
         if self._ready is not None:
             self._away_since = monotonic()
-        self._ready = self.stats = None
+        self._ready = None
+        self._shared = ()
+        self._beats.clear()
         self._became_ready.clear()
         self._heard.clear()
         running, self._running = self._running, {}

@@ -46,10 +46,16 @@ class Books:
         for sequence, count in worked:
             sequence.engine_seconds += seconds * count / tokens
 
-    def stats(self, running: int, there: int) -> Stats:
-        """From any thread. How far it is, as of now; all else as of the last look. there: requests that are in the
-        engine, running or not."""
-        return structs.replace(self._looked, steps=self.steps, running=running, waiting=max(0, there - running))
+    def stats(self, running: int, there: list[Sequence]) -> Stats:
+        """From any thread. How far it is, as of now; all else as of the last look. there: who is in the engine, running
+        or not."""
+        return structs.replace(
+            self._looked,
+            steps=self.steps,
+            running=running,
+            waiting=max(0, len(there) - running),
+            batch=sum(sequence.priority == "batch" for sequence in there),
+        )
 
     def look(self, now: float = inf) -> None:
         """Takes stock for `stats`, now and then: on the step thread, for the books are open while others read them."""

@@ -22,9 +22,9 @@ from inference.engine.loop import StepLoop, Wanted
 from inference.engine.monitors.divergence import DivergenceMonitor
 from inference.engine.monitors.memory import MemoryMonitor
 from inference.engine.monitors.repetition import RepetitionMonitor
-from inference.engine.output import End, Output, Tokens
+from inference.engine.output import End, Output, Say, Tokens
 from inference.engine.pace import Pace
-from inference.engine.protocol import Divergence, Stats
+from inference.engine.protocol import Begun, Divergence, Stats
 from inference.engine.roster import Roster
 from inference.engine.sampling import TokenLogprobs
 from inference.engine.scheduling.scheduler import Plan, Scheduler
@@ -100,7 +100,7 @@ class Core(StepLoop):
 
     def stats(self) -> Stats:
         """From any thread."""
-        return self.books.stats(self.scheduler.rows, len(self.roster.live))
+        return self.books.stats(self.scheduler.rows, list(self.roster.live.values()))
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
@@ -264,6 +264,8 @@ class Core(StepLoop):
 
     def _open(self, sequence: Sequence) -> None:
         first = sequence.started is None
+        if first and not sequence.index:
+            self._output.put(Say(sequence.client, Begun(sequence.request.id)))
         sequence.started = sequence.started or perf_counter()
         try:
             if first and sequence.course is not None and (parted := self.batch.prefix.divergence(sequence)):
@@ -394,6 +396,9 @@ class Core(StepLoop):
             self._looking.add(sequence)
         else:
             self.roster.add(sequence)
+
+    def _keep(self, client: bytes, prefixes: list[tuple[int, ...]]) -> None:
+        self.batch.prefix.keep(client, prefixes)
 
     def _cancel(self, wanted: Wanted) -> None:
         self.roster.cancel(wanted)

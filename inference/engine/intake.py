@@ -39,10 +39,18 @@ class ReconcileRequest:
     ids: list[str]
 
 
+@dataclass(slots=True)
+class KeepRequest:
+    """What is cached of these beginnings of prompts, in tokens, is to stay; of others no longer."""
+
+    client: bytes
+    prefixes: list[tuple[int, ...]]
+
+
 SLOW_THREADS = 2
 """Compile grammars and tokenise long inputs: nobody else waits for them."""
 
-Work = Sequence | Job | CancelRequest | CancelClient | ReconcileRequest
+Work = Sequence | Job | KeepRequest | CancelRequest | CancelClient | ReconcileRequest
 """What the step thread receives."""
 
 
@@ -106,6 +114,8 @@ class Intake:
             case protocol.Count(request):
                 if request.instance in ("", self._ready.instance):
                     self._count(client, request)
+            case protocol.Share(texts):
+                self._submit(KeepRequest(client, self._reception.share(client, texts)))
             case protocol.Cancel(id):
                 if (client, id) in self._preparing:
                     self._preparing[client, id] = True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from inference.engine.encoder.job import Job
-from inference.engine.intake import CancelClient, CancelRequest, ReconcileRequest, Work
+from inference.engine.intake import CancelClient, CancelRequest, KeepRequest, ReconcileRequest, Work
 from inference.engine.output import Output, Recall
 from inference.engine.sequence import Sequence
 
@@ -53,6 +53,10 @@ class StepLoop(ABC):
         """Something new to do."""
 
     @abstractmethod
+    def _keep(self, client: bytes, prefixes: list[tuple[int, ...]]) -> None:
+        """What is cached of these beginnings of prompts is to stay; of others that it named before, no more."""
+
+    @abstractmethod
     def _cancel(self, wanted: Wanted) -> None:
         """Ends those of these that are here."""
 
@@ -69,6 +73,8 @@ class StepLoop(ABC):
 
     def _take(self, work: Work) -> None:
         match work:
+            case KeepRequest(client, prefixes):
+                self._keep(client, prefixes)
             case CancelRequest(client, id):
                 self._cancel(lambda each: each.request.id == id and each.client == client)
             case CancelClient(client):

@@ -11,6 +11,7 @@ from msgspec import structs
 from PIL import Image
 
 from inference.engine import protocol
+from inference.engine.commons import NO_COMMONS, Commons
 from inference.engine.guidance.errors import GrammarError
 from inference.engine.guidance.grammars import MARKED, Grammar, Grammars
 from inference.engine.guidance.guide import Guide, Thought
@@ -74,7 +75,13 @@ def _must_call(request: protocol.Generate) -> bool:
     return bool(request.tools and request.tool_choice == "required")
 
 
-def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limits: Limits | None = None) -> Request:
+def prepare(
+    client: bytes,
+    request: protocol.Generate,
+    model: LoadedModel,
+    limits: Limits | None = None,
+    commons: Commons = NO_COMMONS,
+) -> Request:
     """Everything but its place in the queue. Raises Refusal."""
     limits = limits or Limits()
     prepared = Request(request.id, client, n=request.n)
@@ -83,6 +90,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
     sampling = _sampling(request, model, limits)
     for prompt in _prompts(request, model, tools):
         most = _most_tokens(request, model, limits, prompt.tokens)
+        shared = commons.within(prompt.tokens)
         for _ in range(request.n):
             index = len(prepared.sequences)
             sequence = Sequence(
@@ -101,6 +109,7 @@ def prepare(client: bytes, request: protocol.Generate, model: LoadedModel, limit
                 priority=request.priority,
                 salt=request.salt,
                 seen=prompt.seen,
+                shared=shared,
                 loops=limits.loops(),
                 course=Course() if request.diagnostics else None,
             )

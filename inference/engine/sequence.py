@@ -123,6 +123,8 @@ class Sequence:
     """The prompt's pictures, if it has any."""
     salt: str = ""
     """What may share cached prefixes with it: its team's name for that."""
+    shared: int = 0
+    """Of its prompt's first tokens, those that everybody may share."""
     received: float = field(default_factory=perf_counter)
     deadline: float | None = None
     """When it ends with a timeout, by `perf_counter`."""

@@ -6,4 +6,5 @@ class AtelierConfig(AppConfig):
 
     def ready(self) -> None:
         # Makes our Celery app the current one: a task asked for anywhere then goes to our broker.
-        import atelier.celery  # noqa: F401
+        import atelier.celery
+        import atelier.doctor.deploy_checks  # noqa: F401

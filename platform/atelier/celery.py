@@ -7,6 +7,9 @@ from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atelier.settings")
 
+BATCHES_SECONDS = 5.0
+"""Until a new batch, or one whose worker died, is found at the latest."""
+
 app = Celery("atelier")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
@@ -16,5 +19,18 @@ app.conf.beat_schedule = {
         "task": "accounts.tasks.delete_expired_responses",
         "schedule": crontab(minute="41"),
     },
+    "delete-expired-files": {"task": "accounts.tasks.delete_expired_files", "schedule": crontab(minute="47")},
+    "work-on-batches": {
+        "task": "gateway.tasks.work_on_batches",
+        "schedule": BATCHES_SECONDS,
+        # A worker that was away has enough of one of them.
+        "options": {"expires": BATCHES_SECONDS},
+    },
+    "settle-lost-reservations": {
+        "task": "accounts.tasks.settle_lost_reservations",
+        "schedule": crontab(minute="5-59/10"),
+    },
+    "forget-old-records": {"task": "accounts.tasks.forget_old_records", "schedule": crontab(minute="29", hour="3")},
     "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
+    "roll-up-usage": {"task": "accounts.tasks.roll_up_usage", "schedule": crontab(minute="3-59/10")},
 }

@@ -3,6 +3,8 @@
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -12,6 +14,29 @@ FALSE = {"0", "false", "no", "off", ""}
 
 def text(name: str, default: str = "") -> str:
     return os.environ.get(name, default).strip()
+
+
+def needed(name: str, because: str) -> str:
+    """A variable that has to be there because another one is."""
+    value = text(name)
+    if not value:
+        raise ImproperlyConfigured(f"{name} is missing; {because} needs it.")
+    return value
+
+
+def url(name: str) -> str:
+    """An HTTP address without a slash at its end; empty where there is none."""
+    value = text(name).rstrip("/")
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and value.isprintable()
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        good = False
+    if not good or parts.username is not None or parts.query or parts.fragment or " " in value:
+        raise ImproperlyConfigured(f"{name} must be an address such as https://atelier.example.org, not {value!r}.")
+    return value
 
 
 def flag(name: str, default: bool = False) -> bool:
@@ -56,6 +81,15 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
         return [ip_network(word, strict=False) for word in words(name)]
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} must be networks, such as 10.0.0.0/8 or 127.0.0.1: {error}.") from None
+
+
+def time_zone(name: str, default: str) -> str:
+    value = text(name, default)
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError):
+        raise ImproperlyConfigured(f"{name} must be a time zone, such as Europe/Berlin, not {value!r}.") from None
+    return value
 
 
 def folder(name: str, default: Path) -> Path:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from atelier import env
 from atelier.data_dir import default_data_dir, make_private, socket_dir, stored_secret
@@ -22,13 +24,17 @@ SECRET_KEY = env.text("ATELIER_SECRET_KEY") or stored_secret(DATA_DIR / "secret_
 DEBUG = env.flag("ATELIER_DEBUG")
 HOST = env.text("ATELIER_HOST", "127.0.0.1")
 PORT = env.integer("ATELIER_PORT", 8000)
+# Each listens on a port of its own, from PORT on.
+GATEWAYS = env.integer("ATELIER_GATEWAYS", 1, minimum=1)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.words("ATELIER_ALLOWED_HOSTS")]
 CSRF_TRUSTED_ORIGINS = env.words("ATELIER_CSRF_TRUSTED_ORIGINS")
 if env.flag("ATELIER_BEHIND_TLS"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-# Whose X-Forwarded-For is believed, where keys are bound to networks.
+# Whose X-Forwarded-For is believed: where keys are bound to networks, and where signing in is throttled by address.
 TRUSTED_PROXIES = env.networks("ATELIER_TRUSTED_PROXIES")
+# What links for invitations and new passwords begin with; empty: as the admin who makes one reached us.
+PUBLIC_URL = env.url("ATELIER_PUBLIC_URL")
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
@@ -44,11 +50,31 @@ DEFAULT_MAX_TOKENS = env.integer("ATELIER_DEFAULT_MAX_TOKENS", 32768, minimum=1)
 # What clients may leave to us otherwise: aliases of models, and parameters without effect.
 STRICT_MODEL_ID = env.flag("ATELIER_STRICT_MODEL_ID")
 STRICT_PARAMETERS = env.flag("ATELIER_STRICT_PARAMETERS")
+MAX_FILE_BYTES = env.integer("ATELIER_MAX_FILE_MB", 200, minimum=1) * 1024 * 1024
+FILES_PER_USER_BYTES = env.integer("ATELIER_FILES_PER_USER_MB", 2048, minimum=1) * 1024 * 1024
+FILES_TTL_DAYS = env.integer("ATELIER_FILES_TTL_DAYS", 30, minimum=1)
 RESPONSES_TTL_DAYS = env.integer("ATELIER_RESPONSES_TTL_DAYS", 30, minimum=1)
+# The ledger's rows are kept for so long, 0: for ever. Quotas of a month begin within a day, and need that day's rows.
+LEAST_RETENTION_DAYS = 35
+USAGE_RETENTION_DAYS = env.integer("ATELIER_USAGE_RETENTION_DAYS", 0)
+if 0 < USAGE_RETENTION_DAYS < LEAST_RETENTION_DAYS:
+    raise ImproperlyConfigured(
+        f"ATELIER_USAGE_RETENTION_DAYS must be 0, which is for ever, or at least {LEAST_RETENTION_DAYS}."
+    )
+# What prices are in; a name that is shown beside costs.
+CURRENCY = env.text("ATELIER_CURRENCY", "USD")
 REDIS_URL = env.text("ATELIER_REDIS_URL")
 # The policy of every key that has no quota of its own for it.
 KEY_REQUESTS_PER_MINUTE = env.integer("ATELIER_KEY_REQUESTS_PER_MINUTE", 6_000, minimum=0)
 KEY_TOKENS_PER_MINUTE = env.integer("ATELIER_KEY_TOKENS_PER_MINUTE", 10_000_000, minimum=0)
+
+# --- Batches -----------------------------------------------------------------------------------------------------
+BATCH_MOST_LINES = env.integer("ATELIER_BATCH_MOST_LINES", 50_000, minimum=1)
+# Lines of one batch that run at once, at most.
+BATCH_CONCURRENCY = env.integer("ATELIER_BATCH_CONCURRENCY", 4, minimum=1)
+BATCHES_PER_USER = env.integer("ATELIER_BATCHES_PER_USER", 50, minimum=1)
+# Where the worker asks; empty: the gateway that `serve` starts beside it.
+GATEWAY_URL = env.text("ATELIER_GATEWAY_URL")
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -58,14 +84,22 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    # Before our own apps, whose admin takes the place of theirs.
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "accounts",
     "inference",
     "gateway",
+    "console",
     "atelier",
 ]
 MIDDLEWARE = [
@@ -76,6 +110,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "atelier.urls"
@@ -92,6 +127,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "console.notices.notices",
             ],
         },
     },
@@ -110,7 +146,11 @@ match DATABASES["default"]["ENGINE"]:
             "timeout": 30,
         }
     case "django.db.backends.postgresql":
-        DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 8}}
+        # The URL's own parameters, such as sslmode, are in it already.
+        DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+            "min_size": 1,
+            "max_size": env.integer("ATELIER_DATABASE_POOL", 8, minimum=1),
+        }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ------------------------------------------------------------------------------------------------------
@@ -120,11 +160,64 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "account"
+LOGOUT_REDIRECT_URL = "account_login"
+# A link for a new password; also spent by the first sign-in after it was made.
+PASSWORD_RESET_TIMEOUT = 24 * 60 * 60
+
+# --- Signing in (django-allauth) ---------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+ACCOUNT_ADAPTER = "accounts.signing_in.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+# Nothing needs a mail server: links are copied by the admin who makes them.
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_NOTIFICATIONS = False
+ACCOUNT_SESSION_REMEMBER = True
+# Per address and minute: any attempts; failed ones. Per name: failed ones.
+ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key"}
+MFA_ADAPTER = "accounts.signing_in.adapters.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Atelier"
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+SOCIALACCOUNT_ADAPTER = "accounts.signing_in.single_sign_on.SingleSignOnAdapter"
+OIDC_ISSUER = env.url("ATELIER_OIDC_ISSUER")
+OIDC_NAME = env.text("ATELIER_OIDC_NAME", "single sign-on")[:40]
+# Whether who is unknown here becomes a user, without a team, by signing in.
+OIDC_SIGNUP = env.flag("ATELIER_OIDC_SIGNUP")
+if OIDC_ISSUER:
+    SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {
+            "APPS": [
+                {
+                    "provider_id": "sso",
+                    "name": OIDC_NAME,
+                    "client_id": env.needed("ATELIER_OIDC_CLIENT_ID", "ATELIER_OIDC_ISSUER"),
+                    "secret": env.text("ATELIER_OIDC_CLIENT_SECRET"),
+                    "settings": {"server_url": OIDC_ISSUER, "oauth_pkce_enabled": True},
+                }
+            ]
+        }
+    }
+# Where failed attempts are counted: together, where there are several gateways.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "atelier",
+    }
+    if REDIS_URL
+    else {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # So many that nobody pushes his own counter out by trying other names.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
 
 # --- Language, static files --------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
-TIME_ZONE = env.text("ATELIER_TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("ATELIER_TIME_ZONE", "UTC")
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = make_private(DATA_DIR / "static")
@@ -137,6 +230,9 @@ UNFOLD = {
     "SITE_HEADER": "Atelier",
     "SITE_SUBHEADER": "Your team's own LLM platform",
     "SITE_SYMBOL": "hub",
+    "STYLES": [lambda request: static("console/console.css")],
+    "DASHBOARD_CALLBACK": "console.dashboard.dashboard",
+    "SIDEBAR": {"navigation": "console.navigation.groups"},
 }
 
 # --- The API's schema --------------------------------------------------------------------------------------------
@@ -148,6 +244,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": version("atelier"),
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
+    "ENUM_NAME_OVERRIDES": {"PriorityEnum": "accounts.models.priority.PriorityClass"},
     # After its own hook, which knows of Django's views only.
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

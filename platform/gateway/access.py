@@ -1,24 +1,36 @@
 """What a key may be used for, and from where."""
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import replace
 from typing import Any
 
-from django.conf import settings
-
+from accounts.addresses import Address, client_address
 from accounts.authentication import Principal
+from accounts.batches import tickets
+from accounts.models.priority import PriorityClass
 from gateway import errors
 from gateway.runtime import Runtime
 from inference.registry import ServedModel
 
-Address = IPv4Address | IPv6Address
+
+async def principal_of(gateway: Runtime, key: str, path: str) -> Principal | None:
+    """Whose request it is: of an API key, or of the key behind a worker's ticket. None: nobody's."""
+    if not tickets.is_ticket(key):
+        return await gateway.keys.resolve(key)
+    holder = await gateway.database.run(tickets.holder_of, key)
+    if holder is None or holder.endpoint != path:
+        return None
+    principal = await gateway.keys.resolve_digest(holder.digest)
+    # A worker runs where it runs: the networks have been checked when the batch was made.
+    return (
+        None if principal is None else replace(principal, networks=(), highest_class=PriorityClass.BATCH, is_batch=True)
+    )
 
 
 def check(principal: Principal, needed: str, scope: dict[str, Any]) -> None:
     """Raises ApiError for a key without that scope, or from elsewhere than it may come from."""
     if needed not in principal.scopes:
         raise errors.missing_scope(needed)
-    if principal.networks and not principal.may_come_from(client_address(scope)):
+    if principal.networks and not principal.may_come_from(address_of(scope)):
         raise errors.wrong_network()
 
 
@@ -34,31 +46,19 @@ async def model_for(gateway: Runtime, principal: Principal, name: str) -> Served
     raise errors.model_not_found(name)
 
 
+async def check_open(gateway: Runtime, principal: Principal) -> None:
+    """Whether something new may be generated. Raises ApiError while the platform is being worked on."""
+    maintenance = await gateway.maintenance.current()
+    if maintenance is not None and not (maintenance.lets_admins_in and principal.is_admin):
+        raise errors.maintenance(maintenance.sentence(), maintenance.until)
+
+
 async def models_of(gateway: Runtime, principal: Principal) -> list[ServedModel]:
     """Those that this key may use, the default one first."""
     return [model for model in await gateway.registry.models() if principal.may_use(model.name)]
 
 
-def client_address(scope: dict[str, Any]) -> Address | None:
-    """Where a request comes from: its peer, or, if that is a trusted proxy, whom the proxy says it comes from. None
-    where nobody knows."""
-    peer = _address((scope.get("client") or [""])[0])
+def address_of(scope: dict[str, Any]) -> Address | None:
+    """Where a request comes from; None where nobody knows."""
     forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    hops = [hop.strip() for hop in ",".join(forwarded).split(",") if hop.strip()]
-    # The last hop was written by the proxy nearest to us; what stands before an untrusted one may be invented.
-    while peer is not None and hops and _is_trusted(peer, settings.TRUSTED_PROXIES):
-        peer = _address(hops.pop())
-    return peer
-
-
-def _is_trusted(address: Address, proxies: Iterable[Any]) -> bool:
-    return any(address in network for network in proxies)
-
-
-def _address(text: str) -> Address | None:
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return None
-    # An IPv4 client of a socket for both.
-    return getattr(found, "ipv4_mapped", None) or found
+    return client_address((scope.get("client") or [""])[0] or "", forwarded)

@@ -48,6 +48,8 @@ class Features(Struct, kw_only=True):
     rerank: bool
     anthropic_messages: bool
     responses: bool
+    files: bool
+    batches: bool
     mcp: bool
     request_diagnostics: bool
     request_cancellation: bool
@@ -194,6 +196,8 @@ def described(
             rerank="v1/rerank" in paths and "reranker" in kinds,
             anthropic_messages="v1/messages" in paths,
             responses="v1/responses" in paths,
+            files="v1/files" in paths,
+            batches="v1/batches" in paths,
             mcp=False,
             request_diagnostics=True,
             request_cancellation=True,

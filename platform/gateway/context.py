@@ -43,6 +43,12 @@ class RequestContext:
     prompt_tokens: int = 0
     """As the engine counted them, and how many of them it found in its cache: known with the first token."""
     cached_tokens: int = 0
+    completion_tokens: int = 0
+    """That have come so far."""
+    priority: str = ""
+    """Its class in the engine's queue, once it was sent."""
+    begun: bool = False
+    """It has left the engine's queue."""
     ignored: list[str] = field(default_factory=list)
     """Parameters without effect here."""
     rate_limits: dict[str, RateLimit] = field(default_factory=dict)
@@ -59,8 +65,8 @@ class RequestContext:
     """Why the application was cancelled, if it was: the client went away, or the server stops or was told to."""
     owner: int | None = None
     """The user whose generation it is, while it can be cancelled."""
-    withdrawn: bool = False
-    """Its owner has cancelled it."""
+    withdrawn: Literal["owner", "administrator"] | None = None
+    """Who has cancelled it, if somebody has."""
 
     @classmethod
     def of_headers(cls, headers: Iterable[tuple[bytes, bytes]]) -> "RequestContext":
@@ -69,6 +75,11 @@ class RequestContext:
         if SANE_ID.fullmatch(given):
             return cls(given, f"{given}.{made[:12]}")
         return cls(f"req_{made}", f"req_{made}")
+
+    @property
+    def state(self) -> str:
+        """Of a generation: "queued", "prefilling" or "decoding"."""
+        return "decoding" if self.completion_tokens else "prefilling" if self.begun else "queued"
 
     def is_called(self, id: str) -> bool:
         """Whether a client may mean this request by that id: its `x-request-id`, or the id in its answer, which is the

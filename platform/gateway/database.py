@@ -22,9 +22,10 @@ POSTGRESQL_THREADS = 4
 class DatabaseThreads:
     """Belongs to one event loop; to be closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = POSTGRESQL_THREADS) -> None:
+        """most: threads, and so connections, where several are of use."""
         # SQLite has one writer at a time anyway; on PostgreSQL the statements of several requests overlap.
-        count = 1 if connection.vendor == "sqlite" else POSTGRESQL_THREADS
+        count = 1 if connection.vendor == "sqlite" else most
         self._threads = [ThreadPoolExecutor(1, "database") for _ in range(count)]
         self._turn = itertools.cycle(self._threads)
 

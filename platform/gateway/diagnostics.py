@@ -75,6 +75,7 @@ async def report(gateway: "runtime.Runtime", model: ServedModel | None) -> Diagn
         "database": database,
         "disk": await attempt(asyncio.to_thread(check_disk)),
         "worker": worker,
+        "maintenance": await attempt(check_maintenance(gateway)),
     }
     return DiagnosticsReport(
         status=verdict(checks.values()),
@@ -219,6 +220,14 @@ def _query() -> None:
     with connection.cursor() as cursor:
         cursor.execute("select 1")
         cursor.fetchone()
+
+
+async def check_maintenance(gateway: "runtime.Runtime") -> Check:
+    maintenance = await gateway.maintenance.current()
+    if maintenance is None:
+        return Check("pass", "Off.")
+    whom = "of all but administrators are" if maintenance.lets_admins_in else "are"
+    return Check("warning", f"New requests {whom} refused. {maintenance.sentence()}")
 
 
 def check_disk() -> Check:

@@ -37,7 +37,7 @@ class Endpoint(AsyncHttpConsumer):  # type: ignore[misc]  # channels has no type
     async def http_request(self, message: dict[str, Any]) -> None:
         if not self.body:
             await self.admit()
-        await super().http_request(message)
+        await super().http_request({**message, "body": await self.keep(message.get("body", b""))})
 
     async def http_disconnect(self, message: dict[str, Any]) -> None:
         raise StopConsumer
@@ -50,6 +50,10 @@ class Endpoint(AsyncHttpConsumer):  # type: ignore[misc]  # channels has no type
             raise StopConsumer
         if method not in self.methods:
             raise errors.method_not_allowed(method, self.allowed())
+
+    async def keep(self, piece: bytes) -> bytes:
+        """What of a piece of the body `handle` is to get."""
+        return piece
 
     def allowed(self) -> str:
         return ", ".join((*self.methods, "OPTIONS"))
@@ -69,7 +73,8 @@ class KeyedEndpoint(Endpoint):
 
     async def admit(self) -> None:
         await super().admit()
-        principal = await runtime.current().keys.resolve(api_key(self.scope["headers"]))
+        key = api_key(self.scope["headers"])
+        principal = await access.principal_of(runtime.current(), key, self.scope["path"])
         if principal is None:
             raise errors.invalid_api_key()
         self.principal = principal

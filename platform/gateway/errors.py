@@ -5,6 +5,7 @@ Messages say what to change. They may quote names of models, fields and hosts, n
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
@@ -138,11 +139,14 @@ def request_not_found(id: str) -> ApiError:
     return ApiError(404, f"You have no running request {quote(id)}; it may have ended.", code="request_not_found")
 
 
-def cancelled() -> ApiError:
-    """For the client whose generation its owner has cancelled. 499 is what proxies call a request that was given up."""
+def cancelled(*, by: str) -> ApiError:
+    """For the client whose generation its "owner" or an "administrator" has cancelled. 499 is what proxies call a
+    request that was given up."""
     return ApiError(
         499,
-        "The request was cancelled (DELETE /v1/requests).",
+        "The request was cancelled (DELETE /v1/requests)."
+        if by == "owner"
+        else "An administrator of this server has cancelled the request.",
         code="request_cancelled",
         headers={"x-should-retry": "false"},
     )
@@ -206,12 +210,38 @@ def method_not_allowed(method: str, allowed: str) -> ApiError:
     )
 
 
-def request_too_large(limit: int) -> ApiError:
+def request_too_large(limit: int, setting: str = "ATELIER_MAX_BODY_MB") -> ApiError:
     return ApiError(
         413,
-        f"The request body is larger than {limit // (1024 * 1024)} MB, the limit of this server (ATELIER_MAX_BODY_MB).",
+        f"The request body is larger than {limit // (1024 * 1024)} MB, the limit of this server ({setting}).",
         code="request_too_large",
     )
+
+
+def file_not_found(id: str) -> ApiError:
+    """None that is stored; or not for this owner, or no longer: no oracle."""
+    return ApiError(404, f"No such file: {quote(id)}.", code="file_not_found")
+
+
+def file_in_use() -> ApiError:
+    return invalid("A batch that has not ended reads this file; cancel the batch first.", code="file_in_use")
+
+
+def too_much_stored(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        f"You may have {limit // (1024 * 1024)} MB stored on this server (ATELIER_FILES_PER_USER_MB), and this would "
+        "be more; delete files that you don't need any more.",
+        code="storage_limit_exceeded",
+    )
+
+
+def batch_not_found(id: str) -> ApiError:
+    return ApiError(404, f"No such batch: {quote(id)}.", code="batch_not_found")
+
+
+def batch_ended(status: str) -> ApiError:
+    return invalid(f"The batch has ended already ({status}); there is nothing left to cancel.", code="batch_ended")
 
 
 # --- 5xx: the server -----------------------------------------------------------------------------------------------
@@ -254,6 +284,14 @@ def draining() -> ApiError:
     return _server_error(
         503, "This server is shutting down or restarting; try again shortly.", "draining", _come_back(5)
     )
+
+
+def maintenance(sentence: str, until: datetime | None) -> ApiError:
+    """until: when it will likely be over. Where that is not soon, or nobody knows, the SDKs must not try again and
+    again: whoever reads the message can."""
+    left = 0.0 if until is None else (until - datetime.now(UTC)).total_seconds()
+    hint = _come_back(left) if left > 0 else {**_come_back(LONGEST_HEEDED), "x-should-retry": "false"}
+    return _server_error(503, f"Down for maintenance: {sentence}", "maintenance", hint)
 
 
 def engine_error(message: str = "The model's engine stopped while it worked on this request; try again.") -> ApiError:

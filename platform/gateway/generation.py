@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from accounts import ledger
 from accounts.authentication import Principal
 from accounts.quotas.rules import Used
 from gateway import errors
-from gateway.access import model_for
+from gateway.access import check_open, model_for
 from gateway.answers import Stamp
 from gateway.ask import Ask, Asked
 from gateway.context import RequestContext
@@ -27,6 +27,7 @@ from gateway.tiers import TOLD, class_for
 from inference.client import EngineDied, EngineUnavailable, Generation
 from inference.engine.protocol import (
     Accepted,
+    Begun,
     Delta,
     Embedded,
     Ended,
@@ -62,7 +63,18 @@ async def running(gateway: Runtime, context: RequestContext, principal: Principa
     Raises ApiError for whatever its user has to be told. However it ends, its row in the ledger is settled, once:
     before the last step is handed on, or on leaving.
     """
+    await check_open(gateway, principal)
     model = await model_for(gateway, principal, ask.model)
+    stats = gateway.engines.stats(model.endpoint)
+    with gateway.idle.line(model.endpoint, stats) if principal.is_batch else nullcontext():
+        async with _running(gateway, context, principal, ask, model) as run:
+            yield run
+
+
+@asynccontextmanager
+async def _running(
+    gateway: Runtime, context: RequestContext, principal: Principal, ask: Asked, model: ServedModel
+) -> AsyncIterator["Run"]:
     run = Run(gateway, context, principal, ask, model)
     context.owner = principal.user_id
     limit, named = time_limit(model)
@@ -146,7 +158,8 @@ class Run:
         if isinstance(request, Generate) and self._ask.choices == 1 and (cap := self._meter.cap) is not None:
             request = capped(request, cap)
         self._context.sent = time.perf_counter()
-        self._generation = self._gateway.engines.generate(self._model.endpoint, request)
+        self._context.priority = request.priority if isinstance(request, Generate) else ""
+        self._generation = self._gateway.engines.generate(self._model.endpoint, request, shared=self._model.shared)
 
     def __aiter__(self) -> "Run":
         return self
@@ -160,6 +173,7 @@ class Run:
                 case Delta():
                     append(events, event)
                     self._received.completion_tokens += event.tokens
+                    self._context.completion_tokens = self._received.completion_tokens
                 case Ended():
                     self._open_answers.discard(event.choice)
                     events.append(event)
@@ -168,6 +182,8 @@ class Run:
                 case Accepted():
                     self._context.prompt_tokens = self._received.prompt_tokens = event.prompt_tokens
                     await self._count_prompt(event.prompt_tokens)
+                case Begun():
+                    self._context.begun = True
                 case FirstToken():
                     self._ttft_ms = self._context.elapsed_ms()
                     self._context.queue_ms = self._received.queue_ms = event.queue_ms
@@ -234,6 +250,7 @@ class Run:
 
     async def _open(self) -> None:
         """Raises ApiError where a limit leaves too little to begin with."""
+        await self._gateway.recovered.wait()
         estimate = self._ask.estimated_prompt_tokens()
         meter = await Meter.open(
             self._gateway.limiter,

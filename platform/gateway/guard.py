@@ -24,12 +24,17 @@ logger = logging.getLogger(__name__)
 
 LONGEST_NUMBER = 18
 """Digits of a Content-Length; Python refuses to read thousands of them."""
+FORM_BYTES = 64 * 1024
+"""Of a form beside its file: fields, names and boundaries."""
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+UPLOADS = "/v1/files"
+"""Where bodies are files, which have a limit of their own."""
 
 
 class Guard:
@@ -50,7 +55,7 @@ class Guard:
         # A client may set root_path under Daphne, and then the router would look for our paths below it.
         scope = {**scope, "root_path": "", SCOPE_KEY: context}
         try:
-            await self._answer(scope, Body(receive), response, context)
+            await self._answer(scope, Body(receive, scope["path"]), response, context)
         except Exception as error:
             # What the application raised has become an answer already: this is us, or the server's own `send`.
             log_crash(context, error)
@@ -90,8 +95,9 @@ class Guard:
 class Body:
     """The request's side: counts what arrives, and hears the disconnect after it."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, path: str) -> None:
         self._receive = receive
+        self._path = path
         self._received = 0
         self._read = asyncio.Event()
         self._gone = asyncio.Event()
@@ -111,8 +117,8 @@ class Body:
             self._gone.set()
             return message
         self._received += len(message.get("body", b""))
-        if self._received > settings.MAX_BODY_BYTES:
-            raise errors.request_too_large(settings.MAX_BODY_BYTES)
+        if too_large := oversized(self._path, self._received):
+            raise too_large
         if not message.get("more_body", False):
             self._read.set()
         return message
@@ -175,9 +181,16 @@ def refusal(scope: Scope, gateway: "runtime.Runtime") -> ApiError | None:
     if gateway.requests.draining and not scope["path"].startswith("/health"):
         return errors.draining()
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    if length.isdigit() and (len(length) > LONGEST_NUMBER or int(length) > settings.MAX_BODY_BYTES):
-        return errors.request_too_large(settings.MAX_BODY_BYTES)
-    return None
+    return oversized(scope["path"], int(length[:LONGEST_NUMBER])) if length.isdigit() else None
+
+
+def oversized(path: str, size: int) -> ApiError | None:
+    """What to say of a body of so many bytes, if it is too large for that path."""
+    if path == UPLOADS:
+        limit = settings.MAX_FILE_BYTES
+        return errors.request_too_large(limit, "ATELIER_MAX_FILE_MB") if size > limit + FORM_BYTES else None
+    limit = settings.MAX_BODY_BYTES
+    return errors.request_too_large(limit) if size > limit else None
 
 
 def unknown_host(scope: Scope) -> str | None:
@@ -197,7 +210,7 @@ def outcome(task: asyncio.Future[None], context: RequestContext) -> ApiError | N
     """What to tell the client about how the application ended, if anything."""
     if task.cancelled():
         if context.withdrawn:
-            return errors.cancelled()
+            return errors.cancelled(by=context.withdrawn)
         return errors.draining() if context.abandoned == "cancelled" else None
     match task.exception():
         case None:

@@ -17,7 +17,7 @@ class Life(Struct):
 
 class Readiness(Struct):
     status: str
-    """"ready", "starting", "failed", "stopped", "no_model" or "draining"."""
+    """"ready", "maintenance", "starting", "failed", "stopped", "no_model" or "draining"."""
     model: str | UnsetType | None = UNSET
     """The default model's name."""
 
@@ -34,7 +34,8 @@ class Ready(Endpoint):
 
 
 async def readiness(gateway: "runtime.Runtime") -> tuple[int, Readiness]:
-    """(HTTP status, what to say): whether a request to the default model would be worked on now."""
+    """(HTTP status, what to say): whether a request to the default model would be worked on now, or refused because
+    somebody wants it so."""
     if gateway.requests.draining:
         return 503, Readiness("draining")
     model = await gateway.registry.default()
@@ -44,4 +45,7 @@ async def readiness(gateway: "runtime.Runtime") -> tuple[int, Readiness]:
         await gateway.engines.wait_ready(model.endpoint, PATIENCE_SECONDS)
     except EngineUnavailable:
         return 503, Readiness("starting" if model.state == "ready" else model.state, model.name)
+    if await gateway.maintenance.current() is not None:
+        # Still 200: a load balancer that turned away from us would turn away administrators and the admin, too.
+        return 200, Readiness("maintenance", model.name)
     return 200, Readiness("ready", model.name)

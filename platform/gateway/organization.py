@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qsl
 
 from channels.db import database_sync_to_async
 from django.db.models import Q
@@ -12,11 +11,11 @@ from msgspec import Struct, structs
 
 from accounts.authentication import Principal
 from accounts.models import Scope
-from accounts.usage import Sums, used_by_time, visible_to
+from accounts.usage import RowsForgotten, Sums, used_by_time, visible_to
 from gateway import errors
 from gateway.answers import encode
-from gateway.context import of
-from gateway.endpoint import KeyedEndpoint, refuse_ignored
+from gateway.endpoint import KeyedEndpoint
+from gateway.queries import LARGEST_TIME, given_in, number_of, some_of
 
 WIDTHS = {"1m": 60, "1h": 3600, "1d": 86_400}
 """Seconds of a bucket."""
@@ -27,9 +26,6 @@ GROUPS = {"project_id": "team", "user_id": "user", "api_key_id": "key", "model":
 WITHIN = {"project_ids": "team__slug", "user_ids": "username", "api_key_ids": "key_prefix", "models": "model"}
 """What may be asked for alone, and the ledger's name for it."""
 PARAMETERS = {"start_time", "end_time", "bucket_width", "group_by", "limit", "page", *WITHIN}
-LARGEST_TIME = 253_402_300_799
-"""The last second of the year 9999, which databases still know."""
-MOST_NAMED = 200
 
 
 class UsageResult(Struct, kw_only=True):
@@ -80,28 +76,14 @@ class CompletionsUsage(KeyedEndpoint):
     needs = Scope.USAGE
 
     async def handle(self, body: bytes) -> None:
-        query = self.query()
-        rows = await database_sync_to_async(look_up)(query, self.principal)
-        await self.answer(encode(page_of(query, rows)))
-
-    def query(self) -> Query:
-        """Raises ApiError for what can't be read."""
+        query = read(given_in(self.scope, PARAMETERS), now=int(time.time()) + 1)
         try:
-            pairs = parse_qsl(
-                self.scope["query_string"].decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_NAMED
-            )
-        except ValueError:
-            raise errors.invalid("The query of the URL is not valid UTF-8 or has too many parameters.") from None
-        given: dict[str, list[str]] = {}
-        if any("\0" in value for _, value in pairs):
-            # PostgreSQL has no text with it, and nothing here is called so.
-            raise errors.invalid("The query of the URL has a null character.")
-        for name, value in pairs:
-            given.setdefault(name.removesuffix("[]"), []).extend(value.split(","))
-        context = of(self.scope)
-        context.ignored = [name for name in given if name not in PARAMETERS]
-        refuse_ignored(context)
-        return read(given, now=int(time.time()) + 1)
+            rows = await database_sync_to_async(look_up)(query, self.principal)
+        except RowsForgotten as forgotten:
+            raise errors.invalid(
+                f"`bucket_width`: {forgotten}; ask for 1d, or for later ones.", param="bucket_width"
+            ) from None
+        await self.answer(encode(page_of(query, rows)))
 
 
 def read(given: dict[str, list[str]], *, now: int) -> Query:
@@ -115,11 +97,7 @@ def read(given: dict[str, list[str]], *, now: int) -> Query:
     width = given.get("bucket_width", ["1d"])[-1]
     if width not in WIDTHS:
         raise errors.invalid(f"`bucket_width` must be one of {', '.join(WIDTHS)}.", param="bucket_width")
-    by = tuple(dict.fromkeys(given.get("group_by", [])))
-    if unknown := [name for name in by if name not in GROUPS]:
-        raise errors.invalid(
-            f"`group_by`: {errors.quote(unknown[0])} is not one of {', '.join(GROUPS)}.", param="group_by"
-        )
+    by = some_of(given, "group_by", GROUPS)
     usual, most = BUCKETS[width]
     seconds = WIDTHS[width]
     first = start // seconds * seconds
@@ -131,13 +109,6 @@ def read(given: dict[str, list[str]], *, now: int) -> Query:
         if name in given:
             within &= Q(**{f"{column}__in": given[name]})
     return Query(start, end, seconds, first, number_of(given, "limit", usual, 1, most), by, within)
-
-
-def number_of(given: dict[str, list[str]], name: str, usual: int, least: int, most: int) -> int:
-    text = given.get(name, [str(usual)])[-1]
-    if not (text.isascii() and text.isdigit() and len(text) < 16 and least <= int(text) <= most):
-        raise errors.invalid(f"`{name}` must be a whole number from {least} to {most}.", param=name)
-    return int(text)
 
 
 def look_up(query: Query, principal: Principal) -> list[tuple[int, Sums]]:

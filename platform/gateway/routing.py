@@ -6,6 +6,7 @@ from django.urls import path, re_path
 from gateway import errors
 from gateway.anthropic.endpoint import CountTokens, Messages
 from gateway.anthropic.errors import speak as speak_anthropic
+from gateway.batches.endpoint import Batches, CancelBatch, OneBatch
 from gateway.cancelling import RunningRequest
 from gateway.capabilities import Capabilities
 from gateway.catalogue import ModelDetail, Models
@@ -14,12 +15,14 @@ from gateway.completions import Completions
 from gateway.diagnostics import Diagnostics
 from gateway.embeddings import Embeddings
 from gateway.endpoint import Endpoint
+from gateway.files.endpoint import FileContent, Files, OneFile
 from gateway.guard import Guard
 from gateway.health import Health, Ready
 from gateway.key import OwnKey
 from gateway.organization import CompletionsUsage
 from gateway.rerank import Rerank
 from gateway.responses.endpoint import CancelResponse, InputItems, Responses, StoredResponses
+from gateway.usage import OwnUsage
 
 
 class Unknown(Endpoint):
@@ -30,10 +33,16 @@ class Unknown(Endpoint):
 application = Guard(
     URLRouter(
         [
+            path("v1/batches", Batches.as_asgi()),
+            re_path(r"^v1/batches/(?P<id>[^/]+)\Z", OneBatch.as_asgi()),
+            re_path(r"^v1/batches/(?P<id>[^/]+)/cancel\Z", CancelBatch.as_asgi()),
             path("v1/capabilities", Capabilities.as_asgi()),
             path("v1/chat/completions", ChatCompletions.as_asgi()),
             path("v1/completions", Completions.as_asgi()),
             path("v1/embeddings", Embeddings.as_asgi()),
+            path("v1/files", Files.as_asgi()),
+            re_path(r"^v1/files/(?P<id>[^/]+)\Z", OneFile.as_asgi()),
+            re_path(r"^v1/files/(?P<id>[^/]+)/content\Z", FileContent.as_asgi()),
             path("v1/key", OwnKey.as_asgi()),
             path("v1/messages", Messages.as_asgi()),
             path("v1/messages/count_tokens", CountTokens.as_asgi()),
@@ -47,6 +56,7 @@ application = Guard(
             re_path(r"^v1/responses/(?P<id>[^/]+)\Z", StoredResponses.as_asgi()),
             re_path(r"^v1/responses/(?P<id>[^/]+)/input_items\Z", InputItems.as_asgi()),
             re_path(r"^v1/responses/(?P<id>[^/]+)/cancel\Z", CancelResponse.as_asgi()),
+            path("v1/usage", OwnUsage.as_asgi()),
             path("health", Health.as_asgi()),
             path("health/diagnostics", Diagnostics.as_asgi()),
             path("health/ready", Ready.as_asgi()),

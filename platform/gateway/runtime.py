@@ -10,25 +10,30 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
 from accounts.authentication import KeyResolver
 from accounts.events import subscribe
+from accounts.notices import MaintenanceWatch
 from accounts.quotas.counters import LocalCounters
 from accounts.quotas.limiter import Limiter
 from accounts.quotas.redis_counters import RedisCounters
 from accounts.quotas.rules import Rules
 from gateway.context import RequestContext
 from gateway.database import DatabaseThreads
+from gateway.idle import IdleLanes
+from gateway.roster import Roster
 from inference.client import EngineClient
 from inference.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 CANCEL = "requests.cancel"
-"""Says the id (as in the ledger) and the owner of a generation that some gateway is to cancel."""
+"""Says which generation some gateway is to cancel: `id` (as in the ledger) and `owner`, or, if it is an administrator
+who wants that, `record` (the same id) alone."""
 LONGEST_NAME = 64
 """As the ledger's column."""
 RESTART_SECONDS = 1.0
@@ -53,13 +58,26 @@ class Requests:
 
     def withdraw(self, id: str, owner: int) -> list[asyncio.Future[None]]:
         """Cancels this user's generations of that id. They are done when they are settled; none, if none runs here."""
+        return self._cancel(lambda each: each.owner == owner and each.is_called(id), "owner")
+
+    def stop(self, record_id: str) -> list[asyncio.Future[None]]:
+        """The same for an administrator, who means one row of the ledger."""
+        return self._cancel(lambda each: each.record_id == record_id, "administrator")
+
+    def generations(self) -> list[RequestContext]:
+        """Those under way that can be cancelled."""
+        return [each for each in self._running.values() if each.owner is not None and each.abandoned is None]
+
+    def _cancel(
+        self, meant: Callable[[RequestContext], bool], by: Literal["owner", "administrator"]
+    ) -> list[asyncio.Future[None]]:
         found = [
             (task, context)
             for task, context in self._running.items()
-            if context.owner == owner and context.is_called(id) and context.abandoned is None
+            if context.owner is not None and context.abandoned is None and meant(context)
         ]
         for task, context in found:
-            context.owner, context.withdrawn, context.abandoned = None, True, "cancelled"
+            context.owner, context.withdrawn, context.abandoned = None, by, "cancelled"
             task.cancel()
         return [task for task, _ in found]
 
@@ -69,6 +87,8 @@ class Requests:
             match event.payload:
                 case {"id": str(id), "owner": int(owner)}:
                     self.withdraw(id, owner)
+                case {"record": str(record_id)}:
+                    self.stop(record_id)
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
         """Refuse new requests, give the others this long (less when `hurry` is set), then cancel what still runs."""
@@ -99,7 +119,17 @@ class Runtime:
         self._counters = RedisCounters(settings.REDIS_URL) if settings.REDIS_URL else LocalCounters()
         self.limiter = Limiter(self.rules, self._counters, run=self.database.run)
         self.requests = Requests()
-        watches = (self.keys.watch, self.registry.watch, self.requests.watch, self.rules.watch)
+        self.idle = IdleLanes()
+        self.recovered = asyncio.Event()
+        """What a former life left in the ledger is closed. Counters in memory do not know of it before, and would let
+        in more than there is."""
+        self.recovered.set()
+        self.roster = Roster(name, self.requests.generations)
+        self.maintenance = MaintenanceWatch(self.database.run)
+        watches = (
+            self.keys.watch, self.registry.watch, self.requests.watch, self.roster.watch, self.rules.watch,
+            self.maintenance.watch,
+        )  # fmt: skip
         self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in watches]
 
     async def close(self) -> None:

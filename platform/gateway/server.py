@@ -14,12 +14,15 @@ from django.db import connections
 
 from accounts import ledger
 from gateway import runtime
+from gateway.guard import FORM_BYTES
 from gateway.recovery import settle_former_life
 
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 20
 """Daphne hands bodies on in pieces of this size; with its own 8 KiB a picture takes half a second."""
+BACKLOG = 1024
+"""Connections that wait to be taken. Of Twisted's own 50, a burst of clients leaves some that are reset unheard."""
 FLUSH_SECONDS = 0.2
 """What Twisted gets to send the last answers: stopping drops what is still in its buffers."""
 
@@ -33,7 +36,10 @@ class LimitedRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
     _kept = 0
 
     def handleContentChunk(self, data: bytes) -> None:
-        kept = data[: settings.MAX_BODY_BYTES + 1 - self._kept]
+        # The path is not known here yet, but only files come in forms.
+        form = any(b"multipart/" in value.lower() for value in self.requestHeaders.getRawHeaders(b"content-type", []))
+        limit = settings.MAX_FILE_BYTES + FORM_BYTES if form else settings.MAX_BODY_BYTES
+        kept = data[: max(limit, settings.MAX_BODY_BYTES) + 1 - self._kept]
         self._kept += len(kept)
         super().handleContentChunk(kept)
 
@@ -44,7 +50,9 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne has no types
     def __init__(self, application: Any, *, host: str, port: int, name: str) -> None:
         super().__init__(
             application,
-            endpoints=build_endpoint_description_strings(host=host, port=port),
+            endpoints=[
+                f"{each}:backlog={BACKLOG}" for each in build_endpoint_description_strings(host=host, port=port)
+            ],
             signal_handlers=False,
             request_buffer_size=READ_BYTES,
             ready_callable=self._begin,
@@ -95,7 +103,11 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne has no types
         host, port = self.listening_addresses[0]
         logger.info("gateway %s listens on %s port %d", self.name, host, port)
         if self._left:
-            await settle_former_life(gateway, self._left)
+            gateway.recovered.clear()
+            try:
+                await settle_former_life(gateway, self._left)
+            finally:
+                gateway.recovered.set()
 
     def _asked_to_stop(self) -> None:
         if self._ending:

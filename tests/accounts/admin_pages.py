@@ -13,7 +13,10 @@ from accounts.authentication import Principal
 from accounts.models import UsageRecord, User
 from accounts.services import do_create_user
 
-MODELS = ["user", "team", "apikey", "quota", "usagerecord", "auditevent"]
+MODELS = [
+    "user", "team", "apikey", "invitation", "quota", "usagerecord", "usagedaily", "price", "auditevent", "storedfile",
+    "batch",
+]  # fmt: skip
 
 
 def page(model: str, view: str, *args: Any) -> str:

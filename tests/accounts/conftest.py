@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.core.cache import cache
 from django.db import connections
 from django.test import Client
 
@@ -21,6 +22,12 @@ from tests.accounts.admin_pages import open_record, signed_in
 def quick_passwords(settings: Any) -> None:
     """The real hasher takes half a second by design, for each of a hundred users."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def no_failed_sign_ins() -> None:
+    """Of other tests, which came from the same address."""
+    cache.clear()
 
 
 @pytest.fixture

@@ -3,30 +3,12 @@ import re
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts import keys
 from accounts.models import ApiKey, AuditEvent, Team, User
-from accounts.services import IssuedKey, do_issue_key, do_revoke_key
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def run(*arguments: str, out: io.StringIO | None = None) -> str:
-    out = out or io.StringIO()
-    call_command(*arguments, stdout=out, stderr=out)
-    return out.getvalue()
-
-
-def refused(*arguments: str) -> str:
-    with pytest.raises(CommandError) as error:
-        run(*arguments)
-    return str(error.value)
-
+from accounts.services import IssuedKey, do_add_member, do_create_team, do_issue_key, do_revoke_key
+from tests.accounts.commands import Terminal, refused, run
 
 # --- createuser
 
@@ -38,7 +20,8 @@ def test_createuser_prints_a_password_that_works(db: None):
     user = User.objects.get()
     assert user.check_password(password[1])
     assert (user.username, user.is_superuser) == ("anna", False)
-    assert AuditEvent.objects.get().action == "user.created"
+    actions = AuditEvent.objects.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["user.created", "team.created", "member.added"]
 
 
 def test_createuser_can_make_an_admin(db: None):
@@ -52,6 +35,13 @@ def test_createuser_makes_the_team_when_it_is_missing(db: None):
     run("createuser", "bert", "--team", "Vision")
     team = Team.objects.get()
     assert list(team.users.order_by("username").values_list("username", flat=True)) == ["anna", "bert"]
+
+
+def test_createuser_gives_a_team_of_one_s_own(db: None):
+    assert run("createuser", "anna").startswith("Created user anna in team anna.\n")
+    anna = User.objects.get()
+    team = Team.objects.get()
+    assert (team.person, team.name, team.memberships.get().role) == (anna, "anna", "owner")
 
 
 def test_createuser_names_the_argument(owner: User):
@@ -98,6 +88,33 @@ def test_createkey_names_the_argument(team: Team, stranger: User):
     User.objects.filter(username="sten").update(is_active=False)
     assert "--user: sten is inactive" in refused("createkey", "--user", "sten")
     assert not ApiKey.objects.exists()
+
+
+def test_createkey_takes_the_only_team(issued: IssuedKey, owner: User, team: Team):
+    run("createkey", "--user", "olga")
+    assert ApiKey.objects.latest("pk").team == team
+
+
+def test_createkey_prefers_the_user_s_own_team(team: Team):
+    run("createuser", "anna")
+    anna = User.objects.get(username="anna")
+    do_add_member(team, anna, acting_user=None)
+    run("createkey", "--user", "anna")
+    assert ApiKey.objects.get().team == anna.own_team
+
+
+def test_createkey_asks_which_of_several_teams(team: Team, owner: User):
+    do_add_member(do_create_team("Speech", acting_user=None), owner, acting_user=None)
+    message = refused("createkey", "--user", "olga")
+    assert message == "--team: olga is in several teams (Speech, Vision); say which."
+    assert not ApiKey.objects.exists()
+
+
+def test_createkey_gives_a_team_to_who_is_in_none(stranger: User):
+    assert "--note" in refused("createkey", "--user", "sten", "--note", "x" * 201)
+    assert not Team.objects.exists(), "whole or not at all"
+    run("createkey", "--user", "sten")
+    assert ApiKey.objects.get().team == Team.objects.get(person=stranger)
 
 
 # --- revokekey

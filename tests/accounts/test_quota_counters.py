@@ -1,23 +1,23 @@
 """The two stores of counters do the same."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+import redis
 
+from accounts.quotas import redis_counters
 from accounts.quotas.counters import LEASE_SECONDS, Counters, Demand, Granted, LocalCounters, Short, Unknown
 from accounts.quotas.redis_counters import PREFIX, RedisCounters
 
 
 class Clock:
     def __init__(self) -> None:
-        # Redis lets keys expire by its own clock.
-        import time
-
-        self.now = time.time()
+        self.now = 1_700_000_000.0
 
     def __call__(self) -> float:
         return self.now
@@ -46,7 +46,7 @@ def name() -> str:
 
 
 def demand(clock: Clock, counter: str, base: int = 0, unit: int = 0, limit: int | None = 1000, **more: Any) -> Demand:
-    return Demand(counter, base, unit, limit, clock() + 600, **more)
+    return Demand(counter, base, unit, limit, 600, **more)
 
 
 async def take(store: Counters, request: str, *demands: Demand, least: int = 0, wanted: int = 0) -> Any:
@@ -55,7 +55,7 @@ async def take(store: Counters, request: str, *demands: Demand, least: int = 0, 
 
 async def known(store: Counters, clock: Clock, *names: str, settled: int = 0) -> None:
     for each in names:
-        await store.seed(each, settled, clock() + 600, 0)
+        await store.seed(each, settled, 600, 0)
 
 
 async def test_what_is_unknown_has_to_be_seeded(counters: Counters, clock: Clock, name: str):
@@ -133,9 +133,10 @@ async def test_what_was_settled_while_it_was_unknown_is_in_the_ledger(counters: 
     """A seed that was read before does not count."""
     verdict = await take(counters, "a", demand(clock, name, 10))
     await counters.settle("b", {name: 40})
-    await counters.seed(name, 0, clock() + 600, verdict.versions[0])
-    assert await take(counters, "a", demand(clock, name, 10)) == Unknown({0: 1})
-    await counters.seed(name, 40, clock() + 600, 1)
+    await counters.seed(name, 0, 600, verdict.versions[0])
+    verdict = await take(counters, "a", demand(clock, name, 10))
+    assert isinstance(verdict, Unknown)
+    await counters.seed(name, 40, 600, verdict.versions[0])
     assert await take(counters, "a", demand(clock, name, 10)) == Granted(0, [50])
 
 
@@ -198,10 +199,35 @@ async def test_many_at_once_never_get_more_than_there_is(counters: Counters, clo
     assert 996 < sum(taken) <= 1000
 
 
+async def test_a_sweep_forgets_no_settling_that_a_seed_does_not_know_of(clock: Clock):
+    store = LocalCounters(clock)
+    verdict = await take(store, "a", demand(clock, "late", 10))
+    await store.settle("b", {"late": 40})
+    clock.now += 61
+    await take(store, "c")
+    await store.seed("late", 0, 600, verdict.versions[0])
+    assert await store.used(["late"]) == [None]
+
+
+async def test_places_in_redis_are_held_by_its_own_clock(redis_url: str, clock: Clock, name: str):
+    """A gateway whose clock is ahead takes nobody's place away."""
+    store = RedisCounters(redis_url)
+    try:
+        place = demand(clock, name, 1000, limit=1000, lease=True)
+        assert await take(store, "a", place) == Granted(0, [1000])
+        await store.renew("a", [name])
+        assert await store.used([name]) == [1000]
+        assert await take(store, "b", place) == Short(0, 1000)
+        assert 0 < await store._redis.ttl(PREFIX + name) <= LEASE_SECONDS
+        assert 0 < await store._redis.zscore(PREFIX + name, "a") - time.time() <= LEASE_SECONDS + 1
+    finally:
+        await store.close()
+
+
 async def test_local_counters_of_the_past_go(clock: Clock):
     store = LocalCounters(clock)
-    await store.seed("past", 5, clock() + 10, 0)
-    await store.seed("present", 5, clock() + 600, 0)
+    await store.seed("past", 5, 10, 0)
+    await store.seed("present", 5, 600, 0)
     clock.now += 61
     await take(store, "a", demand(clock, "present", 1))
     assert await store.used(["past", "present"]) == [None, 6]
@@ -216,3 +242,30 @@ async def test_counters_of_the_past_go_from_redis(redis_url: str, clock: Clock, 
         assert 590_000 < left <= 600_000
     finally:
         await store.close()
+
+
+async def test_being_cancelled_is_not_lost(redis_url: str, name: str):
+    """Whenever it comes, while Redis is asked: who asks is a request whose client may leave."""
+    store = RedisCounters(redis_url)
+    try:
+        await take(store, "warm", Demand(name, 0, 0, None, 600))
+        for turns in range(12):
+            asking = asyncio.ensure_future(store.used([name]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if asking.cancel():
+                await asyncio.wait([asking])
+                assert asking.cancelled(), turns
+        assert await store.used([name]) == [None]
+    finally:
+        await store.close()
+
+
+async def test_redis_that_says_nothing(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(redis_counters, "ANSWER_SECONDS", 0.1)
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    store = RedisCounters(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+    with pytest.raises(redis.RedisError):
+        await store.used([name])
+    await store.close()
+    server.close()

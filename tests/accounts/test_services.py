@@ -13,6 +13,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from accounts import keys, services
+from accounts.first_run import do_create_first_admin
 from accounts.models import ApiKey, AuditEvent, Membership, Team, User
 from accounts.services import IssuedKey
 
@@ -76,7 +77,7 @@ def test_deleting_a_user_deletes_its_keys_alone(root: User, issued: IssuedKey, s
     assert list(ApiKey.objects.all()) == [other.row]
     event = last_audit()
     assert (event.action, event.target_label) == ("user.deleted", "olga")
-    assert event.before == {"username": "olga", "keys": [issued.row.prefix]}
+    assert event.before == {"username": "olga", "keys": [issued.row.prefix], "invitations": 0}
 
 
 # --- Teams
@@ -241,12 +242,14 @@ def test_what_is_rolled_back_leaves_no_trace(owner: User):
 
 
 def test_the_first_run_makes_an_admin_with_a_key(db: None):
-    first = services.do_create_first_admin()
+    first = do_create_first_admin()
     assert first is not None
     admin = User.objects.get()
     assert (admin.username, admin.is_superuser, admin.is_staff) == ("admin", True, True)
     assert admin.check_password(first.password)
-    assert ApiKey.objects.live().get().digest == keys.digest(first.key)
+    key = ApiKey.objects.live().get()
+    assert key.digest == keys.digest(first.key)
+    assert key.team == admin.own_team
     assert first.password not in whole_audit_log()
     assert first.key not in whole_audit_log()
     assert first.key not in repr(first)
@@ -254,13 +257,13 @@ def test_the_first_run_makes_an_admin_with_a_key(db: None):
 
 
 def test_there_is_one_first_run(db: None):
-    services.do_create_first_admin()
-    assert services.do_create_first_admin() is None
+    do_create_first_admin()
+    assert do_create_first_admin() is None
     assert ApiKey.objects.count() == 1
 
 
 def test_with_any_user_there_is_no_first_run(owner: User):
-    assert services.do_create_first_admin() is None
+    assert do_create_first_admin() is None
     assert User.objects.count() == 1
 
 
@@ -273,7 +276,7 @@ def test_of_several_first_runs_at_once_one_creates(settings: Any):
     def run(_number: int) -> Any:
         try:
             together.wait(timeout=60)
-            return services.do_create_first_admin()
+            return do_create_first_admin()
         finally:
             connections.close_all()
 

@@ -17,6 +17,7 @@ SUM = "3 + 4 = 7."
 WEATHER = "The weather in Paris: sunny, 21 degrees."
 SAID = {
     "chat.py": ("openai-python", SUM),
+    "batch.py": ("openai-python", f"sum-4 {SUM}\n"),
     "stream.py": ("openai-python", "18, 19, 20."),
     "tools.py": ("openai-python", WEATHER),
     "structured.py": ("openai-python", "Person(name='Ada', age=36, city='Paris')"),

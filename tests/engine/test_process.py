@@ -13,7 +13,7 @@ import zmq.asyncio
 
 from inference.client import EngineClient, EngineDied, EngineUnavailable
 from inference.engine import protocol
-from inference.engine.protocol import Accepted, Delta, Ended, Failed, Finished, FirstToken, Generate, Sampling
+from inference.engine.protocol import Accepted, Begun, Delta, Ended, Failed, Finished, FirstToken, Generate, Sampling
 from tests.support.engine_process import engine_process
 from tests.support.models_made import FAMILIES, make_model
 from tests.support.server import ROOT
@@ -52,8 +52,8 @@ def test_an_engine_whose_starter_is_gone_when_it_has_loaded_ends(tmp_path, monke
 
 async def test_events_come_in_order_and_add_up(client, engine):
     _, tokens, events = await ask(client, engine, PROMPTS[0])
-    assert [type(event) for event in events[:2]] == [Accepted, FirstToken]
-    assert all(isinstance(event, Delta) for event in events[2:-2]) and isinstance(events[-2], Ended)
+    assert [type(event) for event in events[:3]] == [Accepted, Begun, FirstToken]
+    assert all(isinstance(event, Delta) for event in events[3:-2]) and isinstance(events[-2], Ended)
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.tally.completion_tokens == tokens

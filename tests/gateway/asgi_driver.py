@@ -67,7 +67,7 @@ class Exchange:
                 self.headers = {name.decode().lower(): value.decode("ascii") for name, value in message["headers"]}
             else:
                 assert self.status is not None, "the body came before the headers"
-                self.chunks.append(message["body"])
+                self.chunks.append(message.get("body", b""))
                 self.complete = not message.get("more_body", False)
                 if self.complete:
                     # As Daphne does: its client may not have gone at all.

@@ -80,6 +80,39 @@ def test_a_team_shares_what_is_cached_and_nobody_else_finds_it(server: Server, p
     assert warm > 0
     assert cached(ask(server, of(server, bob, team=research), prompt)) == warm
     dans = of(server, dan)
-    for stranger in (of(server, cleo, team=design), dans, of(server, eve), of(server, ada)):
+    for stranger in (of(server, cleo, team=design), dans, of(server, eve)):
         assert cached(ask(server, stranger, prompt)) == 0
-    assert cached(ask(server, of(server, dan), prompt)) == warm, "another key of the same user, of no team either"
+    assert cached(ask(server, of(server, dan), prompt)) == warm, (
+        "another key of the same user, for the same team of its own"
+    )
+    assert cached(ask(server, of(server, ada), prompt)) == warm, "a key for the only team that its user is in"
+
+
+def test_a_prefix_that_an_administrator_shares(server: Server, prompt: str) -> None:
+    """All teams find it from the next request on, to its last token and not one beyond; no longer when it goes."""
+    run, secret = uuid.uuid4().hex[:8], " And never mention the merger with the other house. " * 4
+    keys = []
+    for name in ("fay", "gus", "hal", "ida"):
+        server.run("createuser", f"{name}-{run}", "--team", f"{name}s {run}")
+        keys.append(of(server, f"{name}-{run}", team=f"{name}s {run}"))
+    fay, gus, hal, ida = keys
+
+    def change(code: str) -> None:
+        server.run("shell", "-c", f"from inference.models import *; from inference.services import *; {code}")
+
+    text = prompt.strip()
+    change(
+        f"do_share_prefix(Model.objects.get(name='atelier-tiny'), {text!r}, name='{run}', is_pinned=True,"
+        " acting_user=None)"
+    )
+    assert cached(ask(server, fay, text + secret)) == 0
+    own = cached(ask(server, fay, text + secret))
+    everybodys = cached(ask(server, gus, text + secret))
+    assert 0 < everybodys < own, "the secret is the first team's own, though the second sends it too"
+    other = ask(server, gus, text + " Something else.")
+    assert cached(other) == everybodys
+    assert cached(ask(server, gus, text + secret)) == own, "and by then the second's"
+    # What does not begin with it is as ever.
+    assert cached(ask(server, hal, "X" + text)) == 0
+    change(f"do_delete_shared_prefix(SharedPrefix.objects.get(name='{run}'), acting_user=None)")
+    assert cached(ask(server, ida, text + secret)) == 0

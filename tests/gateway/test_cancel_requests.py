@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -166,8 +167,12 @@ async def test_the_ledger_tells_how_another_gateway_fared(
     for name, outcome, status in (("a.1", "cancelled", 200), ("b.1", "stop", 404)):
         owner = await database_sync_to_async(opened)(name)
         assert await database_sync_to_async(running_of_user)(owner, name[0]) == [name]
+        told = asyncio.Event()
+        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, told.set)
+        # The other gateway, as far as it is needed here: it hears of it, and then the request ends.
+        monkeypatch.setattr(cancelling, "publish", lambda *_, tell=tell, **__: tell())
         asked = asyncio.ensure_future(cancel(gateway, name[0]))
-        await asyncio.sleep(0.05)
+        await told.wait()
         await database_sync_to_async(ends)(name, outcome)
         assert (await asked).status == status
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import anthropic.resources.messages.batches
 import anthropic.resources.messages.messages
+import openai.resources.batches
 import openai.resources.chat.completions.completions
 import openai.resources.chat.completions.messages
 import openai.resources.completions
 import openai.resources.embeddings
+import openai.resources.files
 import openai.resources.models
 import openai.resources.responses.input_items
 import openai.resources.responses.input_tokens
@@ -289,6 +291,8 @@ RESOURCES = [
     openai.resources.chat.completions.messages,
     openai.resources.completions,
     openai.resources.embeddings,
+    openai.resources.files,
+    openai.resources.batches,
     openai.resources.models,
     openai.resources.responses.responses,
     openai.resources.responses.input_items,

@@ -2,10 +2,12 @@
 model and two rerankers."""
 
 import base64
+import json
 import re
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,6 +89,21 @@ def test_vectors_through_the_sdk(
     )
     assert row["prompt_tokens"] == made.usage.prompt_tokens and row["completion_tokens"] == 0
     assert row["engine_seconds"] > 0 and row["duration_ms"] >= row["queue_ms"] >= 0 and row["ttft_ms"] is None
+
+
+def test_a_batch_of_them(sdk: openai.OpenAI) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": EMBEDDINGS, "body": {"model": "embedder", "input": TEXTS}}
+    file = sdk.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+    batch = sdk.batches.create(input_file_id=file.id, endpoint=EMBEDDINGS, completion_window="24h")
+    deadline = time.monotonic() + 60
+    while batch.status != "completed":
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.1)
+        batch = sdk.batches.retrieve(batch.id)
+    [answer] = sdk.files.content(batch.output_file_id or "").text.splitlines()
+    said = json.loads(answer)["response"]["body"]
+    assert len(said["data"]) == len(TEXTS)
+    assert batch.usage and batch.usage.input_tokens == said["usage"]["prompt_tokens"] > 0
 
 
 def test_the_answer_is_openais_to_the_key(http: httpx.Client) -> None:

@@ -7,7 +7,7 @@ from channels.db import database_sync_to_async
 
 from accounts.models import Scope, User
 from accounts.services import do_issue_key
-from gateway.access import client_address
+from gateway.access import address_of
 from gateway.endpoint import KeyedEndpoint
 from gateway.routing import application
 from inference.models import Deployment, Engine, Model
@@ -25,6 +25,15 @@ PATHS = [
     ("POST", "/v1/messages", Scope.GENERATE),
     ("POST", "/v1/messages/count_tokens", Scope.GENERATE),
     ("DELETE", "/v1/requests/req_1", Scope.GENERATE),
+    ("POST", "/v1/files", Scope.BATCH),
+    ("GET", "/v1/files", Scope.BATCH),
+    ("GET", "/v1/files/file-1", Scope.BATCH),
+    ("DELETE", "/v1/files/file-1", Scope.BATCH),
+    ("GET", "/v1/files/file-1/content", Scope.BATCH),
+    ("POST", "/v1/batches", Scope.BATCH),
+    ("GET", "/v1/batches", Scope.BATCH),
+    ("GET", "/v1/batches/batch_1", Scope.BATCH),
+    ("POST", "/v1/batches/batch_1/cancel", Scope.BATCH),
     ("POST", "/v1/embeddings", Scope.EMBED),
     ("POST", "/v1/rerank", Scope.EMBED),
     ("GET", "/v1/models", Scope.MODELS),
@@ -33,6 +42,7 @@ PATHS = [
     ("GET", "/health/diagnostics", Scope.MODELS),
     ("GET", "/v1/key", Scope.USAGE),
     ("GET", "/v1/organization/usage/completions", Scope.USAGE),
+    ("GET", "/v1/usage", Scope.USAGE),
 ]
 
 
@@ -139,5 +149,5 @@ def test_where_a_request_comes_from(settings: Any, peer: str | None, forwarded: 
 
     settings.TRUSTED_PROXIES = [ip_network("127.0.0.0/8"), ip_network("172.16.0.0/12")]
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
-    found = client_address({"client": (peer, 1234) if peer else None, "headers": headers})
+    found = address_of({"client": (peer, 1234) if peer else None, "headers": headers})
     assert (str(found) if found else None) == address

@@ -8,11 +8,12 @@ import pytest
 from channels.db import database_sync_to_async
 
 from accounts import ledger
-from accounts.models import User
+from accounts.models import UsageRecord, User
 from accounts.quotas.limiter import STEP
 from accounts.quotas.rules import Scope
 from accounts.quotas.verbs import do_set_quota
 from gateway import runtime
+from gateway.recovery import settle_former_life
 from inference.engine.protocol import Accepted, Delta, Ended, Finished, FirstToken, Tally
 from tests.gateway.local import LocalGateway, until
 from tests.gateway.scripts import CHAT, answers, begins_and_waits, body, only, with_streams
@@ -247,3 +248,31 @@ async def test_a_row_that_somebody_else_closed_holds_nothing(gateway: LocalGatew
             assert await database_sync_to_async(ledger.interrupt)(row["request_id"])
         await asyncio.sleep(0.2)
         assert await used(gateway, "tokens", "day") == 0, "as the ledger says"
+
+
+async def test_what_a_former_life_used_is_known_before_anybody_is_let_in(gateway: LocalGateway) -> None:
+    """Its counters were in memory, and its rows are still open."""
+    await limit("tokens", "day", 100)
+    async with gateway.engine(answers) as engine:
+        async with gateway.exchange(CHAT, body=body(stream=True, max_tokens=3)) as first:
+            await first.until(lambda: b"[DONE]" in first.body)
+        [row] = await gateway.ledger()
+        await database_sync_to_async(_reopen)(row["request_id"])
+        engine.remembered[row["request_id"]] = Tally(prompt_tokens=90, completion_tokens=10)
+        await runtime.current().close()
+        life = runtime.start(row["gateway"])
+        left = await database_sync_to_async(ledger.running_of)(row["gateway"])
+        life.recovered.clear()
+        asking = asyncio.create_task(gateway.ask(CHAT, body=body(max_tokens=3)))
+        await asyncio.sleep(0.1)
+        assert not asking.done() and len(engine.requests) == 1
+        await settle_former_life(life, left)
+        life.recovered.set()
+        answer = await asking
+    assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
+    assert "0 of 100 tokens a day" in answer.error["message"]
+
+
+def _reopen(request_id: str) -> None:
+    """As a gateway leaves it that dies."""
+    UsageRecord.objects.filter(request_id=request_id).update(state="running", outcome="", ended_at=None)

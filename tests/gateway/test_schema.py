@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
 from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from gateway import errors
 from gateway.schema.document import gateway_document, routes
-from gateway.schema.examples import CHAT
+from gateway.schema.examples import BATCHES, CHAT, FILES
 from gateway.schema.operations import OPERATIONS
 from gateway.schema.statuses import REFUSALS
 from inference.sources import DEFAULT_MODEL
@@ -94,6 +96,26 @@ def test_names_are_unique() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_the_management_api_is_in_it(document: dict[str, Any]) -> None:
+    paths = {path: set(said) & {"get", "post", "patch", "delete"} for path, said in document["paths"].items()}
+    assert paths["/api/keys/"] == {"get", "post"} and paths["/api/quotas/{id}"] == {"get", "patch", "delete"}
+    issue = document["paths"]["/api/keys/"]["post"]
+    assert issue["operationId"] == "issueKey"
+    assert issue["security"] == [{"bearer": []}, {"x-api-key": []}, {"session": []}]
+    assert {"201", "400", "401", "403", "404"} == set(issue["responses"])
+    ids = [said["operationId"] for methods in document["paths"].values() for said in methods.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_no_component_hides_another() -> None:
+    """Django's views and the gateway name theirs by themselves; where both choose one name, one would be lost."""
+    with patched_settings({"POSTPROCESSING_HOOKS": []}):
+        of_views = SchemaGenerator().get_schema(public=True)["components"]
+    _, of_gateway = gateway_document()
+    assert of_views["schemas"] and not set(of_views["schemas"]) & set(of_gateway["schemas"])
+    assert set(of_views["securitySchemes"]) >= set(of_gateway["securitySchemes"])
+
+
 def test_constraints_are_those_that_validate(document: dict[str, Any]) -> None:
     def field(component: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = document["components"]["schemas"][component]["properties"][name]
@@ -122,12 +144,14 @@ def test_what_answers_always_have_is_required_of_them(document: dict[str, Any]) 
 def test_every_error_has_a_description() -> None:
     made = [
         errors.invalid(""), errors.invalid_api_key(), errors.model_not_found(""), errors.method_not_allowed("", ""),
-        errors.request_too_large(1), errors.cancelled(), errors.engine_error(), errors.internal(""),
+        errors.request_too_large(1), errors.cancelled(by="owner"), errors.engine_error(), errors.internal(""),
         errors.overloaded(""), errors.model_loading("", 5), errors.draining(), errors.gateway_silent(),
-        errors.timeout(""),
+        errors.timeout(""), errors.maintenance("", None),
     ]  # fmt: skip
-    for error in made:
-        assert set(REFUSALS[error.status].headers) == set(error.headers), error.status
+    for status in {error.status for error in made}:
+        # Some have a header that others of their status have no use for.
+        headers = {name for error in made if error.status == status for name in error.headers}
+        assert set(REFUSALS[status].headers) == headers, status
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
@@ -146,7 +170,7 @@ def test_the_server_does_what_the_document_says(server: Server, schema: Any, lab
 
     for body in examples(operation):
         with known(server, label) as path:
-            ask(operation.Case(path_parameters=path, **body))
+            ask(operation.Case(path_parameters=path, **filled(server, body)))
     assert 200 in statuses or label in NEVER_GIVEN, statuses
 
     @given(st.data())
@@ -186,8 +210,29 @@ def known(server: Server, label: str) -> Iterator[dict[str, str]]:
         elif "/v1/requests/{id}" in label:
             with client.stream("POST", "/v1/chat/completions", json=endless(), headers={"x-request-id": "to-cancel"}):
                 yield {"id": "to-cancel"}
+        elif "/v1/files/{id}" in label:
+            yield {"id": uploaded(client)}
+        elif "/v1/batches/{id}" in label:
+            body = {**BATCHES["chat"], "input_file_id": uploaded(client)}
+            yield {"id": client.post("/v1/batches", json=body).json()["id"]}
         else:
             yield {}
+
+
+def filled(server: Server, arguments: dict[str, Any]) -> dict[str, Any]:
+    """With the id of a file that there is, where the example could only show what one looks like."""
+    body = arguments.get("body", {})
+    if "input_file_id" not in body:
+        return arguments
+    with server.client() as client:
+        return {**arguments, "body": {**body, "input_file_id": uploaded(client)}}
+
+
+def uploaded(client: httpx.Client) -> str:
+    """The id of a file that a batch can be made of."""
+    form = FILES["requests"]
+    made = client.post("/v1/files", data={"purpose": form["purpose"]}, files={"file": ("a.jsonl", form["file"])})
+    return str(made.json()["id"])
 
 
 def endless() -> dict[str, Any]:

@@ -4,14 +4,11 @@ import re
 
 import pytest
 
-from tests.support.browser import chromium_page
+from tests.support.browser import chromium_page, fits, sign_in
 
 
 def log_in(page, server):
-    page.goto(f"{server.base_url}/admin/")
-    page.fill("input[name=username]", "admin")
-    page.fill("input[name=password]", server.password)
-    page.click("button[type=submit]")
+    sign_in(page, server)
     page.wait_for_url(f"{server.base_url}/admin/")
 
 
@@ -40,7 +37,8 @@ def test_every_page_opens_without_an_error_and_fits(server, phone, dark):
     with chromium_page(phone=phone, dark=dark) as page:
         log_in(page, server)
         for path in ("", "accounts/user/", "accounts/team/", "accounts/apikey/", "accounts/usagerecord/",
-                     "accounts/auditevent/", "accounts/apikey/add/", "inference/engine/"):  # fmt: skip
+                     "accounts/auditevent/", "accounts/invitation/", "accounts/invitation/add/",
+                     "accounts/apikey/add/", "inference/engine/"):  # fmt: skip
             response = page.goto(f"{server.base_url}/admin/{path}")
             assert response is not None and response.status == 200, path
             assert fits(page), f"{path} is too wide"
@@ -48,10 +46,6 @@ def test_every_page_opens_without_an_error_and_fits(server, phone, dark):
         page.wait_for_url("**/inference/engine/*/change/")
         assert fits(page), "an engine's page is too wide"
         assert "seconds ago" in page.inner_text("body"), "the engine's last heartbeat is shown"
-
-
-def fits(page):
-    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
 
 
 def test_a_page_that_is_not_there(server):

@@ -60,12 +60,12 @@ def test_the_admin_lets_the_first_user_in(own):
     with httpx.Client(base_url=own.base_url, follow_redirects=True) as browser:
         page = browser.get("/admin/")
         form = {
-            "username": "admin",
+            "login": "admin",
             "password": own.password,
             "csrfmiddlewaretoken": browser.cookies["csrftoken"],
             "next": "/admin/",
         }
-        page = browser.post("/admin/login/", data=form, headers={"referer": str(page.url)})
+        page = browser.post("/account/login/", data=form, headers={"referer": str(page.url)})
         assert page.status_code == 200 and "Log out" in page.text
         style = browser.get("/static/unfold/css/styles.css")
         assert style.status_code == 200 and "css" in style.headers["content-type"]
@@ -117,6 +117,9 @@ def test_one_folder_one_supervisor(own):
         (["not a model!"], "no such folder"),
         (["--port", "99999"], "--port"),
         (["--host", "203.0.113.77"], "--host"),
+        (["--gateways", "0"], "--gateways must be at least 1"),
+        (["--gateways", "1000000"], "--gateways can be at most 64"),
+        (["--gateways", "3"], "3 gateways need Redis"),
         (["--max-num-seqs", "0"], "--max-num-seqs: must be a whole number from 1 to 1024, not 0"),
         (["--kv-bits", "3"], "--kv-bits: must be one of none, 8, 4, not 3"),
         (["--disable-prefix-cache", "--cache-strategy", "paged"], "--disable-prefix-cache and --cache-strategy paged"),

@@ -14,19 +14,27 @@ from tests.support.streams import Stream, body, endless
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, redis_url):
+    """Two gateways."""
+    folder = tmp_path_factory.mktemp("shared")
     with (
         postgresql_server() as database_url,
-        Server(tmp_path_factory.mktemp("shared"), DATABASE_URL=database_url, ATELIER_REDIS_URL=redis_url) as server,
+        Server(folder, gateways=2, DATABASE_URL=database_url, ATELIER_REDIS_URL=redis_url) as server,
     ):
         yield server
 
 
+def start_gateway(shared, name, port):
+    command = [sys.executable, str(ROOT / "manage.py"), "gateway", "--port", str(port), "--name", name]
+    return subprocess.Popen(
+        command, env=shared.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
 @pytest.fixture
-def second_gateway(shared):
-    """The base URL of another gateway on the same engines, database and Redis."""
+def third_gateway(shared):
+    """The base URL of another gateway on the same engines, database and Redis, started by itself."""
     port = free_port()
-    command = [sys.executable, str(ROOT / "manage.py"), "gateway", "--port", str(port), "--name", "second"]
-    process = subprocess.Popen(command, env=shared.environment)
+    process = start_gateway(shared, "third", port)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 30
     while True:
@@ -48,22 +56,53 @@ def ask(url, key, **fields):
     return httpx.post(f"{url}/v1/chat/completions", headers=headers, json=asked, timeout=60)
 
 
-def test_two_gateways_answer_alike_and_share_the_ledger(shared, second_gateway):
+def test_gateways_answer_alike_and_share_the_ledger(shared, third_gateway):
     before = len(shared.ledger())
-    first, second = (ask(url, shared.key).json() for url in (shared.base_url, second_gateway))
-    assert first["choices"] == second["choices"]
-    records = shared.settled(before, 2)
-    assert len({record["gateway"] for record in records}) == 2
-    assert [record["completion_tokens"] for record in records] == [first["usage"]["completion_tokens"]] * 2
+    answers = [ask(url, shared.key).json() for url in (*shared.base_urls, third_gateway)]
+    assert answers[0]["choices"] == answers[1]["choices"] == answers[2]["choices"]
+    records = shared.settled(before, 3)
+    assert len({record["gateway"] for record in records}) == 3
+    assert [record["completion_tokens"] for record in records] == [answers[0]["usage"]["completion_tokens"]] * 3
 
 
-def test_a_revoked_key_dies_at_both_gateways_within_a_second(shared, second_gateway):
+def test_a_revoked_key_dies_at_all_gateways_within_a_second(shared, third_gateway):
     key = shared.run("createkey", "--user", "admin", "--quiet").strip()
-    urls = (shared.base_url, second_gateway)
-    assert [ask(url, key).status_code for url in urls] == [200, 200]
+    urls = (*shared.base_urls, third_gateway)
+    assert [ask(url, key).status_code for url in urls] == [200, 200, 200]
     shared.run("revokekey", key)
     time.sleep(1)
-    assert [ask(url, key).status_code for url in urls] == [401, 401]
+    assert [ask(url, key).status_code for url in urls] == [401, 401, 401]
+
+
+def test_gateways_share_what_a_limit_leaves(shared, third_gateway):
+    shared.run("createuser", "limited")
+    key = shared.run("createkey", "--user", "limited", "--quiet").strip()
+    shared.run("setquota", "--user", "limited", "--metric", "requests", "--window", "day", "--limit", "4")
+    urls = (*shared.base_urls, third_gateway) * 2
+    assert sorted(ask(url, key).status_code for url in urls) == [200, 200, 200, 200, 429, 429]
+
+
+def test_a_second_gateway_of_the_same_name_does_not_start(shared, third_gateway):
+    second = start_gateway(shared, "third", free_port())
+    said, _ = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "'third' is running already" in said and "--name" in said and "Traceback" not in said
+
+
+def test_a_killed_gateway_comes_back_and_the_others_stay(shared):
+    first, second = shared.ports
+    shared.gateway(first).kill()
+    assert ask(shared.base_urls[1], shared.key).status_code == 200
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert ask(shared.base_urls[0], shared.key).status_code == 200
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert f"[gateway {first}] ended (killed by SIGKILL)" in shared.output
+    assert f"[gateway {second}] ended" not in shared.output
 
 
 def test_an_engines_death_is_settled_here_too(shared):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from playwright.sync_api import Page, sync_playwright
 
+from tests.support.server import Server
 from tests.support.services import missing
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
@@ -27,3 +28,16 @@ def chromium_page(*, dark: bool = False, phone: bool = False) -> Iterator[Page]:
         yield page
         browser.close()
         assert problems == []
+
+
+def sign_in(page: Page, server: Server, *, name: str = "admin", password: str | None = None) -> None:
+    """Fills in the page and sends it; password: the first admin's, if left out."""
+    page.goto(f"{server.base_url}/account/login/")
+    page.fill("input[name=login]", name)
+    page.fill("input[name=password]", server.password if password is None else password)
+    page.click("button[type=submit]")
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing has to be scrolled to the side."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"))

@@ -29,16 +29,29 @@ def free_port() -> int:
         return port
 
 
-class Server:
-    """`serve` as a user starts it. Use as a context manager; `output` is all that it printed."""
+def free_ports(count: int) -> int:
+    """The first of so many in a row."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError, OverflowError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
-    def __init__(self, data_dir: Path, *arguments: str, port: int | None = None, **environment: str):
+
+class Server:
+    """`serve` as a user starts it. Use as a context manager; `output` is all that it printed. gateways: how many, on
+    ports one after another."""
+
+    def __init__(self, data_dir: Path, *arguments: str, port: int | None = None, gateways: int = 1, **environment: str):
         self.data_dir = data_dir
-        self.port = port or free_port()
+        self.port = port or free_ports(gateways)
+        self.ports = range(self.port, self.port + gateways)
         self.arguments = arguments
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ATELIER_")},
             "ATELIER_DATA_DIR": str(data_dir),
+            **({"ATELIER_GATEWAYS": str(gateways)} if gateways > 1 else {}),
             **environment,
         }
         self.key = ""
@@ -47,6 +60,11 @@ class Server:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def base_urls(self) -> list[str]:
+        """Of each gateway."""
+        return [f"http://127.0.0.1:{port}" for port in self.ports]
 
     @property
     def output(self) -> str:
@@ -113,14 +131,18 @@ class Server:
         assert len(found) == 1, [child.cmdline() for child in self.children()]
         return found[0]
 
+    def gateway(self, port: int) -> psutil.Process | None:
+        """The gateway of that port; None while there is none."""
+        return next((child for child in self.children() if gateway_port(child) == port), None)
+
     def kill_engine(self) -> None:
         self.child("inference.engine").send_signal(signal.SIGKILL)
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, seconds: float = 60) -> str:
         """What a management command prints, run beside the server as an operator would. Raises when it fails."""
         done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *command],
-            env=self.environment, capture_output=True, text=True, timeout=60, check=False,
+            env=self.environment, capture_output=True, text=True, timeout=seconds, check=False,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
@@ -150,3 +172,12 @@ class Server:
                 return records
             assert time.monotonic() < deadline, records
             time.sleep(0.05)
+
+
+def gateway_port(process: psutil.Process) -> int | None:
+    """Where a gateway process listens; None for any other."""
+    try:
+        command = process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return None
+    return int(command[command.index("--port") + 1]) if "gateway" in command and "--port" in command else None

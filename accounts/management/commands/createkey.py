@@ -4,11 +4,13 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.management.base import AccountCommand, refusal
 from accounts.models import Scope
 from accounts.models.priority import PriorityClass
+from accounts.own_teams import do_create_own_team, team_for_key
 from accounts.services import do_issue_key
 from accounts.terminal import print_secret
 
@@ -26,8 +28,12 @@ class Command(AccountCommand):
         parser.add_argument("--user", metavar="NAME", required=True)
         parser.add_argument("--note", metavar="TEXT", default="", help="what it is for")
         parser.add_argument("--expires", metavar="DAYS", type=int, help="days until it expires; never, if left out")
-        parser.add_argument("--team", metavar="T", help="the team of the user's that its usage counts for")
-        parser.add_argument("--scope", action="append", choices=Scope.values, help="what it may do; all, if left out")
+        parser.add_argument(
+            "--team", metavar="T", help="what its usage counts for; the user's own or only team, if left out"
+        )
+        parser.add_argument(
+            "--scope", action="append", choices=Scope.values, help="what it may do; all but manage, if left out"
+        )
         parser.add_argument("--model", action="append", metavar="NAME", help="the only one it may use; repeatable")
         parser.add_argument("--network", action="append", metavar="CIDR", help="where it may be used from; repeatable")
         parser.add_argument(
@@ -39,6 +45,7 @@ class Command(AccountCommand):
         )
         parser.add_argument("--quiet", action="store_true", help="print the key and nothing else")
 
+    @transaction.atomic
     def handle(
         self,
         *args: Any,
@@ -58,12 +65,13 @@ class Command(AccountCommand):
             raise CommandError(f"--expires: give a number of days from 1 to {MAX_DAYS}, not {expires}.")
         expires_at = timezone.now() + timedelta(days=expires) if expires is not None else None
         try:
+            joined = self.team_named(team) or team_for_key(owner) or do_create_own_team(owner, acting_user=None)
             issued = do_issue_key(
                 owner,
                 note=note,
-                team=self.team_named(team),
+                team=joined,
                 expires_at=expires_at,
-                scopes=scope or Scope.values,
+                scopes=scope,
                 allowed_models=model or [],
                 allowed_networks=network or [],
                 priority=priority,

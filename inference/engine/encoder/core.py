@@ -172,6 +172,9 @@ class EncoderCore(StepLoop):
         self._live[job.client, job.id] = job
         self._waiting.add(job)
 
+    def _keep(self, client: bytes, prefixes: list[tuple[int, ...]]) -> None:
+        """Nothing: it caches no prefixes."""
+
     def _cancel(self, wanted: Wanted) -> None:
         for job in [job for job in self._live.values() if wanted(job)]:
             self._part(job)

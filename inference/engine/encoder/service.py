@@ -1,7 +1,7 @@
 """Puts the engine of an encoder together: a loaded model and its options become a core and what intake needs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inference.engine import backend, memory, protocol
 from inference.engine.encoder.batches import Waiting
@@ -49,6 +49,10 @@ class EncoderReception:
         if self._timeout is not None:
             job.deadline = job.received + self._timeout
         return Prepared(job.prompt_tokens, [job])
+
+    def share(self, client: bytes, texts: Sequence[protocol.SharedText]) -> list[tuple[int, ...]]:
+        """Nothing: it has no prefix cache."""
+        return []
 
     def count(self, request: protocol.Generate) -> int:
         raise mismatch(self._encoder.name, self._encoder.kind, request)

@@ -13,7 +13,7 @@ from inference.engine.kv.rows import Rows, room_for
 from inference.engine.kv.spill import Spill
 from inference.engine.kv.store import Store
 from inference.engine.prefix.blocks import BlockIndex
-from inference.engine.prefix.keys import Chain, root
+from inference.engine.prefix.keys import Chain, chain, root
 from inference.engine.prefix.records import Counters, Divergence, Match
 from inference.engine.prefix.tier import Tier
 from inference.engine.sequence import Sequence
@@ -25,6 +25,10 @@ SHARED_TOKENS = 256
 SHARED_RUNS = 4
 """A prefix in more pieces than this is copied, too: each piece is a product of its own in every layer."""
 FIRST_BLOCKS = 256
+EVERYBODY = "\0everybody"
+"""The salt of what all share; no client's is like it."""
+KEPT_SHARE = 0.5
+"""Of the pool, what may be kept for beginnings of prompts: others have to have room, too."""
 STATE_EVERY = 1024
 """Tokens of prompt between two state checkpoints, beside those at the ends of turns."""
 STATE_TURNS = 2
@@ -82,6 +86,10 @@ class PrefixCache(Rows):
         """Positions at which a state is wanted, by sequence."""
         self._shared: dict[tuple[int, ...], Shared] = {}
         self._roots: dict[str, bytes] = {}
+        self._keeping: dict[bytes, list[tuple[int, ...]]] = {}
+        """Beginnings of prompts that are to stay, by who wants that."""
+        self._kept: dict[tuple[int, ...], int] = {}
+        """How many tokens of each are pinned."""
 
     # --- before it runs ----------------------------------------------------------------------------------------------
 
@@ -90,16 +98,30 @@ class PrefixCache(Rows):
         self._wanted.update(chain.keys)
         if self._has_state:
             self._stops[sequence.id] = self._state_stops(sequence.prompt)
+            if 0 < sequence.shared < len(sequence.prompt):
+                self._stops[sequence.id].add(sequence.shared)
         if self._spill:
             self._spill.ask(sequence, self.estimate(sequence))
 
     def _chain(self, sequence: Sequence) -> Chain:
-        chain = Chain(self._root(sequence.salt), self.index.size, sequence.seen.media if sequence.seen else ())
+        """Of its prompt."""
+        media = sequence.seen.media if sequence.seen else ()
+        if sequence.shared:
+            own = (sequence.shared, sequence.salt.encode())
+            chain = Chain(self._root(EVERYBODY), self.index.size, media, own=own)
+        else:
+            chain = Chain(self._root(sequence.salt), self.index.size, media)
         chain.extend(sequence.prompt)
         return chain
 
     def look_up(self, sequence: Sequence) -> int:
         return self.index.peek(self._chain(sequence), sequence.context - 1, state=self._has_state).tokens
+
+    def keep(self, client: bytes, prefixes: list[tuple[int, ...]]) -> None:
+        self._keeping[client] = prefixes
+        wanted = {prefix for each in self._keeping.values() for prefix in each}
+        for prefix in [prefix for prefix in self._kept if prefix not in wanted]:
+            self.index.unpin(self._common(prefix), self._kept.pop(prefix))
 
     def forget(self, sequence: Sequence) -> None:
         if sequence.chain is None:
@@ -195,6 +217,8 @@ class PrefixCache(Rows):
         self._prefilling.pop(sequence.id, None)
         self._save(sequence, sequence.prefilled)
         self._checkpoint(sequence, sequence.prefilled)
+        if sequence.shared:
+            self._pin(sequence.prompt[: sequence.shared])
         self._lean(sequence)
 
     def ended(self, sequence: Sequence) -> None:
@@ -259,6 +283,28 @@ class PrefixCache(Rows):
                 model=identity.model, revision=identity.revision, adapter=identity.adapter, kv=kind, salt=salt
             )
         return self._roots[salt]
+
+    def _common(self, prefix: tuple[int, ...]) -> Chain:
+        return chain(self._root(EVERYBODY), prefix, self.index.size)
+
+    def _pin(self, shared: list[int]) -> None:
+        """Of the beginnings that are to stay, the one that this is: what is cached of it by now."""
+        for prefix in {prefix for each in self._keeping.values() for prefix in each}:
+            known = self._kept.get(prefix, 0)
+            if known >= len(shared) or prefix[: len(shared)] != tuple(shared):
+                continue
+            tokens = sum(self._kept.values()) - known + len(shared)
+            if tokens > KEPT_SHARE * self._max_blocks * self.index.size:
+                log.warning("the cache is too small to keep %d tokens of shared prefixes in it", tokens)
+                continue
+            whole = self._common(prefix)
+            if self.index.pin(whole, len(shared)) < len(shared):
+                # It found no room: the next prompt that begins so tries again.
+                self.index.unpin(whole, len(shared))
+                continue
+            if known:
+                self.index.unpin(whole, known)
+            self._kept[prefix] = len(shared)
 
     def _learn(self, sequence: Sequence) -> None:
         """Brings the chain up to what the sequence has said."""

@@ -19,6 +19,9 @@ class Rows:
     def forget(self, sequence: Sequence) -> None:
         """It has left the engine."""
 
+    def keep(self, client: bytes, prefixes: list[tuple[int, ...]]) -> None:
+        """What is cached of these beginnings of prompts stays; of others that this client named before it may go."""
+
     def estimate(self, sequence: Sequence) -> int:
         """How many of its tokens would be found now."""
         return 0

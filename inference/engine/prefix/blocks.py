@@ -95,7 +95,8 @@ class BlockIndex:
         child, length = path[-1].closest(chain.label(depth))
         shared = chain.tokens_within(depth, length) if child else 0
         token = depth * self.size + shared
-        if child is None or shared == child.filled or token == len(chain):
+        if child is None or shared == child.filled or token in (len(chain), chain.own_from):
+            # (Where its own part begins, what follows is others'.)
             return None
         return Divergence(token, len(chain), child.reach() - shared)
 

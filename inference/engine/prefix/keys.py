@@ -43,22 +43,36 @@ def root(
 class Chain:
     """A sequence's tokens and the keys of its full blocks; grows as tokens are generated.
 
+    A sequence that begins with what is everybody's has a mark, too, where its own part begins: the hash of its salt.
+    All behind it is told apart by that, also where two sequences part within a block.
+
     A block's content is its *label*: the tokens as little-endian uint32, with a mark of 32 bytes before the first token
     in the block that a picture covers. The mark hashes the picture and the whole of its span. The label of fewer tokens
     is always a prefix of the label of more, so the leading tokens that two blocks share can be read off the bytes.
     """
 
-    __slots__ = ("_data", "_marks", "keys", "root", "size")
+    __slots__ = ("_data", "_marks", "keys", "own_from", "root", "size")
 
-    def __init__(self, root: bytes, size: int, media: Iterable[Media | tuple[int, int, bytes]] = ()):
-        """Raises ValueError for a span that is empty or starts before the first token."""
+    def __init__(
+        self,
+        root: bytes,
+        size: int,
+        media: Iterable[Media | tuple[int, int, bytes]] = (),
+        own: tuple[int, bytes] | None = None,
+    ):
+        """own: the token from which on the sequence is of one salt only, and that salt; None: its root says whose it
+        is. Raises ValueError for a span that is empty or starts before the first token."""
         self.root = root
+        self.own_from = None if own is None else own[0]
         self.size = size
         """Tokens per block."""
         self.keys: list[bytes] = []
         """One per full block."""
         self._data = bytearray()
         self._marks = _marks_by_block(media, size)
+        if own is not None:
+            block, offset = divmod(own[0], size)
+            self._marks[block] = sorted([*self._marks.get(block, []), (offset, sha256(b"own" + own[1]).digest())])
 
     def __len__(self) -> int:
         """In tokens."""

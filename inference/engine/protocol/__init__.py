@@ -4,7 +4,7 @@ An engine binds two ROUTER sockets, `intake` and `output`; a client connects a D
 On `intake` a client sends one of `requests` per message; on `output` the engine answers with lists of `events`,
 one list per client and flush, in the order in which they happened. A request's events are
 
-    Accepted, FirstToken, (Delta | Ended)*, then exactly one of Finished | Failed     (or Failed alone)
+    Accepted, Begun, FirstToken, (Delta | Ended)*, then exactly one of Finished | Failed     (or Failed alone)
 
 with one Ended for each answer before a Finished. Those of an Embed or Rerank are
 
@@ -16,6 +16,7 @@ modules.
 
 from inference.engine.protocol.events import (
     Accepted,
+    Begun,
     CallDelta,
     Counted,
     Delta,
@@ -52,6 +53,8 @@ from inference.engine.protocol.requests import (
     Request,
     Rerank,
     Sampling,
+    Share,
+    SharedText,
 )
 from inference.engine.protocol.wire import (
     LOAD_FAILED,
@@ -66,6 +69,7 @@ __all__ = [
     "LOAD_FAILED",
     "PARENT",
     "Accepted",
+    "Begun",
     "CallDelta",
     "Cancel",
     "ClientMessage",
@@ -95,6 +99,8 @@ __all__ = [
     "Request",
     "Rerank",
     "Sampling",
+    "Share",
+    "SharedText",
     "Stats",
     "Tally",
     "TokenLogprob",

@@ -46,6 +46,12 @@ class Accepted(msgspec.Struct, tag=True):
     prompt_tokens: int
 
 
+class Begun(msgspec.Struct, tag=True):
+    """It has left the queue: its prompt is being prefilled."""
+
+    id: str
+
+
 class FirstToken(msgspec.Struct, tag=True):
     """The prompt is prefilled and its first token drawn."""
 
@@ -213,6 +219,8 @@ class Stats(msgspec.Struct, tag=True):
     steps: int
     running: int
     waiting: int
+    batch: int = 0
+    """Of both together, those of the class `batch`. Engines without classes don't tell."""
     prefill_tokens: int = 0
     """Computed since the start, as are the following."""
     cached_tokens: int = 0
@@ -242,6 +250,6 @@ class Stats(msgspec.Struct, tag=True):
 
 
 Event = (
-    Ready | Accepted | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
+    Ready | Accepted | Begun | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
     | Counted | Reconciled | Stats
 )  # fmt: skip

@@ -84,7 +84,7 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     """The account's share against others'; above 0."""
     priority: Literal["interactive", "api", "batch"] = "api"
     salt: str = ""
-    """Only requests of the same salt share cached prefixes: its team's."""
+    """Only requests of the same salt share cached prefixes, but for what `Share` made everybody's: its team's."""
     diagnostics: bool = False
     """Its end is to tell how it was worked on."""
     instance: str = ""
@@ -119,6 +119,24 @@ class Rerank(msgspec.Struct, tag=True, omit_defaults=True):
 Request = Generate | Embed | Rerank
 
 
+class SharedText(msgspec.Struct, frozen=True):
+    """A system prompt, or how a plain prompt begins, that requests of all salts share what is cached of."""
+
+    text: str
+    pinned: bool = False
+    """What is cached of it stays."""
+
+    def __repr__(self) -> str:
+        # What prompts say is in no log, not even by an error's way.
+        return f"SharedText({len(self.text)} characters, pinned={self.pinned})"
+
+
+class Share(msgspec.Struct, tag=True):
+    """For all that this client sends from now on: these texts are everybody's, and no others."""
+
+    texts: list[SharedText]
+
+
 class Cancel(msgspec.Struct, tag=True):
     """Stop this request. Its answer is `Finished` with reason `cancelled`, unless it had ended already."""
 
@@ -137,4 +155,4 @@ class Reconcile(msgspec.Struct, tag=True):
     ids: list[str]
 
 
-ClientMessage = Hello | Request | Cancel | Count | Reconcile
+ClientMessage = Hello | Request | Share | Cancel | Count | Reconcile

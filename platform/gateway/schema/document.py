@@ -10,11 +10,13 @@ from django.contrib.admindocs.views import simplify_regex
 from gateway import routing
 from gateway.endpoint import Endpoint, KeyedEndpoint
 from gateway.schema.components import Schema, components
-from gateway.schema.operations import OPERATIONS, Operation
+from gateway.schema.operations import BINARY, OPERATIONS, Operation
 from gateway.schema.statuses import ALWAYS, HEADERS, NUMBERS, RATES, REFUSALS, expected
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+FORM = "multipart/form-data"
+BYTES = "application/octet-stream"
 PARAMETERS = {
     "model": "The model's name or one of its aliases; it may hold slashes.",
     "id": "As in the answer, or, for a request that runs, the `x-request-id` that it was sent with.",
@@ -100,13 +102,14 @@ def described(operation: Operation, path: str, references: dict[Any, Schema]) ->
     if operation.takes is not None:
         shown = {name: {"value": body} for name, body in operation.examples.items()}
         content = {"schema": references[operation.takes], **({"examples": shown} if shown else {})}
-        said["requestBody"] = {"required": True, "content": {JSON: content}}
+        said["requestBody"] = {"required": True, "content": {FORM if operation.takes_form else JSON: content}}
     return said
 
 
 def answer(operation: Operation, status: int, references: dict[Any, Schema]) -> Schema:
     """What is answered when all went well."""
-    content = {JSON: {"schema": references[_answered(operation)[status]]}}
+    given = _answered(operation)[status]
+    content = {BYTES if given is BINARY else JSON: {"schema": references[given]}}
     keyed = issubclass(operation.consumer, KeyedEndpoint)
     if operation.events and status == 200:
         content[EVENTS] = {"schema": event(operation, references)}

@@ -1,6 +1,7 @@
 """Bodies of requests that work on any server, for readers of the document and for the tests that send them.
 
-Only embedding models and rerankers have no name that works everywhere; here they are called after what they do."""
+Only embedding models, rerankers and files have no name that works everywhere; here models are called after what they
+do, and a file has an id of noughts."""
 
 from typing import Any
 
@@ -58,4 +59,19 @@ EMBEDDINGS: dict[str, Json] = {
 }
 RERANK: dict[str, Json] = {
     "documents": {"model": "reranker", "query": "sums", "documents": ["3 + 4", "rain"], "return_documents": True}
+}
+FILES: dict[str, Json] = {
+    "requests": {
+        "purpose": "batch",
+        "file": '{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "default", '
+        '"messages": [{"role": "user", "content": "What is 3 + 4?"}], "max_tokens": 32}}',
+    }
+}
+BATCHES: dict[str, Json] = {
+    "chat": {
+        "input_file_id": "file-00000000000000000000000000000000",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "metadata": {"night": "1"},
+    }
 }

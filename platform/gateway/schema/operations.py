@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from gateway import chat_answers, completions, errors
 from gateway.anthropic import errors as anthropic_errors
@@ -10,6 +12,7 @@ from gateway.anthropic import events as anthropic_events
 from gateway.anthropic import request as anthropic_request
 from gateway.anthropic import wording as anthropic_wording
 from gateway.anthropic.endpoint import CountTokens, Messages, TokensCount
+from gateway.batches import endpoint as batches
 from gateway.cancelling import CancelledRequest, RunningRequest
 from gateway.capabilities import Capabilities, CapabilitiesObject
 from gateway.catalogue import ModelDetail, ModelList, ModelObject, Models
@@ -18,6 +21,8 @@ from gateway.completions import Completions
 from gateway.diagnostics import Diagnostics, DiagnosticsReport
 from gateway.embeddings import EmbeddingList, EmbeddingRequest, Embeddings
 from gateway.endpoint import Endpoint
+from gateway.files import endpoint as files
+from gateway.files.upload import PURPOSES, FileForm
 from gateway.health import Health, Life, Readiness, Ready
 from gateway.key import KeyObject, OwnKey
 from gateway.organization import GROUPS, WIDTHS, CompletionsUsage, UsagePage
@@ -28,6 +33,8 @@ from gateway.responses.request import INCLUDABLE, CreateRequest
 from gateway.responses.response import Response
 from gateway.schema import examples
 from gateway.schema.examples import Json
+from gateway.usage import GROUPS as USAGE_GROUPS
+from gateway.usage import KeyUsage, OwnUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,9 @@ class Query:
     """Those that have one are required."""
 
 
+BINARY = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """`name` is the operation's id in generated clients."""
@@ -52,8 +62,10 @@ class Operation:
     summary: str
     takes: Any = None
     """The type of its body."""
+    takes_form: bool = False
+    """The body is a form, not JSON."""
     gives: Any
-    """The type of its answer with status 200."""
+    """The type of its answer with status 200; BINARY: bytes that are somebody's own affair."""
     events: tuple[Any, ...] = ()
     """The types that the events of its stream hold, if it can stream."""
     ends_with_done: bool = False
@@ -73,6 +85,7 @@ INCLUDE = Query(
     {"type": "array", "items": {"enum": list(INCLUDABLE)}},
     "Nothing more is answered for it: what was asked for when the response was made is there.",
 )
+ORDER = Query("order", {"enum": ["asc", "desc"], "default": "desc"}, "The oldest first, or the latest.")
 MODEL = Query("model", {"type": "string"}, "Another one than the default model.")
 
 TEXTS = {"type": "array", "items": {"type": "string"}}
@@ -87,6 +100,12 @@ USAGE = (
     Query("models", TEXTS, "Only of these models."),
     Query("limit", {"type": "integer", "minimum": 1, "maximum": 1440}, "Buckets in a page."),
     Query("page", {"type": "string"}, "The `next_page` of the page before."),
+)
+DAY_OR_SECONDS = {"anyOf": [{"type": "string", "format": "date"}, {"type": "integer", "minimum": 0}]}
+OWN_USAGE = (
+    Query("start", DAY_OR_SECONDS, "A day (in UTC) or Unix seconds; 30 days before the end, if left out."),
+    Query("end", DAY_OR_SECONDS, "The same, exclusive; now, if left out."),
+    Query("group_by", {"type": "array", "items": {"enum": list(USAGE_GROUPS)}}, "Day and model, if left out."),
 )
 
 OPERATIONS = (
@@ -171,7 +190,7 @@ OPERATIONS = (
                 {"type": "integer", "minimum": 1, "maximum": responses.MOST_LISTED, "default": responses.LISTED},
                 "Items on a page.",
             ),
-            Query("order", {"enum": ["asc", "desc"], "default": "desc"}, "The oldest first, or the latest."),
+            ORDER,
             Query("after", {"type": "string"}, "The id of the item that the page begins after."),
             INCLUDE,
         ),
@@ -195,6 +214,107 @@ OPERATIONS = (
         gives=EmbeddingList,
         refuses=(404, 429, 499, 504),
         examples=examples.EMBEDDINGS,
+    ),
+    Operation(
+        consumer=files.Files,
+        method="POST",
+        name="createFile",
+        tag="OpenAI",
+        summary="Upload a file",
+        takes=FileForm,
+        takes_form=True,
+        gives=files.FileObject,
+        examples=examples.FILES,
+    ),
+    Operation(
+        consumer=files.Files,
+        method="GET",
+        name="listFiles",
+        tag="OpenAI",
+        summary="The files that are stored",
+        gives=files.FileList,
+        query=(
+            Query(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": files.MOST_LISTED, "default": files.MOST_LISTED},
+                "Files on a page.",
+            ),
+            ORDER,
+            Query("after", {"type": "string"}, "The id of the file that the page begins after."),
+            Query("purpose", {"enum": [*PURPOSES, "batch_output"]}, "Only those with this purpose."),
+        ),
+    ),
+    Operation(
+        consumer=files.OneFile,
+        method="GET",
+        name="getFile",
+        tag="OpenAI",
+        summary="What is known of a file",
+        gives=files.FileObject,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=files.OneFile,
+        method="DELETE",
+        name="deleteFile",
+        tag="OpenAI",
+        summary="Delete a file",
+        gives=files.DeletedFile,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=files.FileContent,
+        method="GET",
+        name="getFileContent",
+        tag="OpenAI",
+        summary="What is in a file",
+        gives=BINARY,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=batches.Batches,
+        method="POST",
+        name="createBatch",
+        tag="OpenAI",
+        summary="Have the requests of a file run when there is time for them",
+        takes=batches.CreateBatch,
+        gives=batches.BatchObject,
+        refuses=(404,),
+        examples=examples.BATCHES,
+    ),
+    Operation(
+        consumer=batches.Batches,
+        method="GET",
+        name="listBatches",
+        tag="OpenAI",
+        summary="The batches that there are",
+        gives=batches.BatchList,
+        query=(
+            Query(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": batches.MOST_LISTED, "default": batches.LISTED},
+                "Batches on a page.",
+            ),
+            Query("after", {"type": "string"}, "The id of the batch that the page begins after."),
+        ),
+    ),
+    Operation(
+        consumer=batches.OneBatch,
+        method="GET",
+        name="getBatch",
+        tag="OpenAI",
+        summary="How a batch is",
+        gives=batches.BatchObject,
+        refuses=(404,),
+    ),
+    Operation(
+        consumer=batches.CancelBatch,
+        method="POST",
+        name="cancelBatch",
+        tag="OpenAI",
+        summary="Stop a batch; what has been answered stays",
+        gives=batches.BatchObject,
+        refuses=(404,),
     ),
     Operation(
         consumer=Models,
@@ -282,6 +402,15 @@ OPERATIONS = (
         summary="What was used, in buckets of time",
         gives=UsagePage,
         query=USAGE,
+    ),
+    Operation(
+        consumer=OwnUsage,
+        method="GET",
+        name="getUsage",
+        tag="Atelier",
+        summary="What the key that asks has used, today, this week, this month and by days and models",
+        gives=KeyUsage,
+        query=OWN_USAGE,
     ),
     Operation(
         consumer=OwnKey,

@@ -36,11 +36,16 @@ REFUSALS = {
     ),
     404: _refusal(
         HTTPStatus.NOT_FOUND,
-        "There is no such model, response or request, or it is not yours to see. `code` says which: "
-        "`model_not_found`, `response_not_found`, `request_not_found`, `unknown_url`.",
+        "There is no such model, response, request, file or batch, or it is not yours to see. `code` says which: "
+        "`model_not_found`, `response_not_found`, `request_not_found`, `file_not_found`, `batch_not_found`, "
+        "`unknown_url`.",
     ),
     405: _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Another method is meant: `allow` names it.", "allow"),
-    413: Refusal("RequestTooLarge", "The body is over the limit of this server (ATELIER_MAX_BODY_MB)."),
+    413: Refusal(
+        "RequestTooLarge",
+        "The body is over the limit of this server (ATELIER_MAX_BODY_MB, for files ATELIER_MAX_FILE_MB), or its owner "
+        "has too much stored (ATELIER_FILES_PER_USER_MB).",
+    ),
     429: _refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
         "A limit is reached. `code` is `rate_limit_exceeded` for limits of a minute and of requests at once (`type` "
@@ -51,7 +56,9 @@ REFUSALS = {
         "x-should-retry",
     ),
     499: Refusal(
-        "RequestCancelled", "The request was cancelled by its owner (`DELETE /v1/requests/{id}`).", ("x-should-retry",)
+        "RequestCancelled",
+        "The request was cancelled by its owner (`DELETE /v1/requests/{id}`) or an administrator.",
+        ("x-should-retry",),
     ),
     500: _refusal(
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -60,10 +67,12 @@ REFUSALS = {
     ),
     503: _refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "`model_loading`, `server_is_overloaded` (too many requests wait, or memory is too full) or `draining` (the "
-        "server is stopping): come back after `retry-after`.",
+        "`model_loading`, `server_is_overloaded` (too many requests wait, or memory is too full), `draining` (the "
+        "server is stopping) or `maintenance` (somebody works on it; the message says until when, if that is known): "
+        "come back after `retry-after`, unless `x-should-retry` says that it is not worth trying.",
         "retry-after",
         "retry-after-ms",
+        "x-should-retry",
     ),
     504: _refusal(
         HTTPStatus.GATEWAY_TIMEOUT, "Not finished within the time limit, which the message names.", "x-should-retry"

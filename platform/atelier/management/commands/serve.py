@@ -15,7 +15,7 @@ from django.db import connection
 
 import atelier
 import inference
-from accounts.services import FirstRun, do_create_first_admin
+from accounts.first_run import FirstRun, do_create_first_admin
 from atelier.supervision import LOOPBACK, Platform
 from inference.engine.options import EngineOptions, OptionError, add_arguments, argv, given, make
 from inference.models import Deployment
@@ -29,6 +29,7 @@ STRICT = {
 }
 """Flags for settings of the gateway: variable and meaning."""
 
+MOST_GATEWAYS = 64
 PURPOSES = {"embedding": "/v1/embeddings", "reranker": "/v1/rerank"}
 """Kinds of models that can be told from others only by who knows them: what each is for."""
 
@@ -49,13 +50,19 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=settings.HOST, help="address to listen on (default %(default)s)")
         parser.add_argument("--localhost", action="store_true", help=f"the same as --host {LOOPBACK}")
         parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on (default %(default)s)")
+        parser.add_argument(
+            "--gateways",
+            type=int, default=settings.GATEWAYS, metavar="N",
+            help="gateway processes, each on a port of its own from --port on; more than one need Redis "
+            "(ATELIER_GATEWAYS, default %(default)s)",
+        )  # fmt: skip
         for name, (variable, meaning) in STRICT.items():
             parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=f"{meaning} ({variable})")
         add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         host = LOOPBACK if options["localhost"] else options["host"]
-        port = options["port"]
+        ports = ports_of(options["port"], options["gateways"])
         try:
             sources = [parse_source(name) for name in options["models"] or [DEFAULT_MODEL]]
             sources += [
@@ -65,14 +72,15 @@ class Command(BaseCommand):
             engine_options = make(chosen) if chosen else None
         except (SourceError, OptionError) as error:
             raise CommandError(str(error)) from error
-        check_port(host, port)
+        for port in ports:
+            check_port(host, port)
         share_import_path()
         # Settings of the children, which read them as we did.
         os.environ.update({variable: "yes" for name, (variable, _) in STRICT.items() if options[name]})
         with only_one():
-            self.serve(sources, host, port, engine_options)
+            self.serve(sources, host, ports, engine_options)
 
-    def serve(self, sources: list[Source], host: str, port: int, engine_options: EngineOptions | None) -> None:
+    def serve(self, sources: list[Source], host: str, ports: range, engine_options: EngineOptions | None) -> None:
         """engine_options: what the models are to have from now on, None to keep what they have."""
         call_command("migrate", interactive=False, verbosity=0)
         first = do_create_first_admin()
@@ -86,8 +94,8 @@ class Command(BaseCommand):
         connection.close()
         if first is not None:
             self.introduce(first)
-        platform = Platform(host, port, node, longest_request=longest_request(deployments))
-        asyncio.run(platform.run(lambda engines: self.greet(host, port, engines, options)))
+        platform = Platform(host, ports, node, longest_request=longest_request(deployments))
+        asyncio.run(platform.run(lambda engines: self.greet(host, ports, engines, options)))
 
     def introduce(self, first: FirstRun) -> None:
         """Printed, never logged, and before anything can go wrong: password and key are shown here and nowhere else."""
@@ -97,9 +105,9 @@ class Command(BaseCommand):
             f"Key      {first.key}",
         )
 
-    def greet(self, host: str, port: int, engines: dict[str, str | None], options: list[str]) -> None:
+    def greet(self, host: str, ports: range, engines: dict[str, str | None], options: list[str]) -> None:
         shown = "localhost" if host in (LOOPBACK, "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{port}"
+        url = f"http://{shown}:{ports[0]}"
         served = [name for name, failure in engines.items() if failure is None]
         failed = [f"Failed   {name}: {failure}" for name, failure in engines.items() if failure is not None]
         self.say(
@@ -107,6 +115,7 @@ class Command(BaseCommand):
             *failed,
             *(f"Options  {line}" for line in options),
             f"API      {url}/v1",
+            *([f"Ports    {ports[0]} to {ports[-1]}, a gateway on each"] if len(ports) > 1 else []),
             f"Admin    {url}/admin/",
             f"Data     {settings.DATA_DIR}",
             "Stop     Ctrl-C",
@@ -115,6 +124,20 @@ class Command(BaseCommand):
     def say(self, *lines: str) -> None:
         self.stdout.write("\n".join(["", *(f"  {line}" for line in lines), ""]))
         self.stdout.flush()
+
+
+def ports_of(first: int, count: int) -> range:
+    """Where so many gateways listen. Raises CommandError where there can't be so many."""
+    if count < 1:
+        raise CommandError(f"--gateways must be at least 1, not {count}.")
+    if count > MOST_GATEWAYS:
+        raise CommandError(f"--gateways can be at most {MOST_GATEWAYS}, not {count}.")
+    if count > 1 and not settings.REDIS_URL:
+        raise CommandError(
+            f"{count} gateways need Redis, or each would count limits by itself and allow {count} times as much. "
+            "Set ATELIER_REDIS_URL, or --gateways 1 (ATELIER_GATEWAYS)."
+        )
+    return range(first, first + count)
 
 
 def settle_options(deployment: Deployment, new: EngineOptions | None) -> str:

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         EmbeddedService(app, thread=True, schedule_filename=str(settings.DATA_DIR / "beat-schedule")).start()
         app.start(
             [
-                "--quiet", "worker", "--pool", "threads", "--concurrency", "2", "--loglevel", "WARNING",
+                "--quiet", "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING",
                 "--hostname", "atelier@%h",
                 # One host, one worker: nothing to gossip with.
                 "--without-gossip", "--without-mingle", "--without-heartbeat",

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from gateway import presence
 from gateway.runtime import LONGEST_NAME
 from inference.process import watch_parent
 
@@ -39,8 +40,18 @@ class Command(BaseCommand):
             )
         watch_parent()
         name = name or f"{socket.gethostname()}:{port}"
-        server = GatewayServer(application, host=host, port=port, name=name[-LONGEST_NAME:])
-        server.run()
+        name = name[-LONGEST_NAME:]
+        server = GatewayServer(application, host=host, port=port, name=name)
+        try:
+            with presence.present(name):
+                if not settings.REDIS_URL and len(presence.names()) > 1:
+                    logger.warning(
+                        "Another gateway runs on this data folder, and there is no Redis: each counts limits by "
+                        "itself. Set ATELIER_REDIS_URL for all of them."
+                    )
+                server.run()
+        except presence.NameTaken as error:
+            raise CommandError(str(error)) from None
         if server.failure is not None:
             raise CommandError(
                 f"The gateway can't listen on {host} port {port}: {server.failure} "

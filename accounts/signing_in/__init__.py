@@ -1,0 +1,1 @@
+"""How people sign in: what django-allauth is told of our users, our audit log and our proxies."""
