@@ -10,6 +10,7 @@ from io import BytesIO
 
 import av
 import av.logging
+import av.subtitles.stream
 from av.container import InputContainer
 
 from inference.engine.media import errors
@@ -29,6 +30,8 @@ PROBED_PIXELS = 64_000_000
 """Of frames that FFmpeg may decode while it looks what is there, before we can judge the size."""
 
 av.logging.set_level(None)
+LATER = (av.subtitles.stream,)
+"""PyAV imports it when it first opens something, which in a locked-up process would be too late."""
 
 
 @contextmanager

@@ -34,6 +34,8 @@ PLUGINS = (
 )
 """All that are ever needed, loaded here: a locked-up process can't open a file to import one."""
 READ = tuple(name for name in PICTURES if name != "AVIF" or features.check("avif"))
+COLORS = ("1", "L", "P", "LA", "La", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr")
+"""Pillow's modes that it makes RGB of by itself."""
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,8 +67,8 @@ def opened(data: bytes, pixels: int, side: int) -> Image.Image:
     name = format_of(data)
     if name not in READ:
         raise refusal(name)
-    # A half, because Pillow refuses what has twice as many. It must: its WebP decoder allocates before it tells us.
-    Image.MAX_IMAGE_PIXELS = pixels // 2
+    # Pillow's decoder of WebP allocates before it tells us the size. It refuses what has twice as many pixels as this.
+    Image.MAX_IMAGE_PIXELS = pixels // 2 if name == "WEBP" else None
     try:
         image = Image.open(BytesIO(data), formats=[name])
     except Image.DecompressionBombError:
@@ -125,12 +127,11 @@ def rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if mode in ("I", "F"):
         raise errors.unsupported("The picture has 32 bits a channel; send one with 8 or 16.")
-    try:
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        layers = image.convert("RGBA")
-    except ValueError:
-        raise errors.unsupported(f"Pictures in {mode} colours can't be read; send RGB.") from None
+    if mode not in COLORS:
+        raise errors.unsupported(f"Pictures in {mode} colours can't be read; send RGB.")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layers = image.convert("RGBA")
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(layers, mask=layers.getchannel("A"))
     return white

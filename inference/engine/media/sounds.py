@@ -26,7 +26,8 @@ def decode(data: bytes, rate: int, limits: Limits) -> tuple[Samples, bytes]:
     pieces, count = [], 0
     with container_of(data, format, "sound") as container:
         for frame in _resampled(container, rate):
-            piece = frame.to_ndarray().reshape(-1)
+            # The mean: FFmpeg's own mixing makes what is the same in two channels louder than it was.
+            piece = frame.to_ndarray().mean(axis=0, dtype=np.float32)
             pieces.append(piece)
             count += piece.size
             if count > most:
@@ -45,7 +46,7 @@ def _resampled(container: InputContainer, rate: int) -> Iterator[AudioFrame]:
     codec = stream.codec_context
     if codec is None or codec.codec.canonical_name not in AUDIO_CODECS:
         raise errors.unsupported("The sound's codec is not read here; send PCM, MP3, FLAC, Opus, Vorbis or AAC.")
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    resampler = av.AudioResampler(format="fltp", rate=rate)
     try:
         for frame in container.decode(stream):
             yield from resampler.resample(frame)
