@@ -136,9 +136,12 @@ class Decoder:
         """Ends the processes; jobs under way fail."""
         with self._lock:
             self._closed = True
-            processes, self._idle, self._all = self._all, [], set()
-        for process in processes:
-            process.close()
+            idle, self._idle = self._idle, []
+            busy = self._all.difference(idle)
+        for process in idle:
+            self._forget(process)
+        for process in busy:
+            process.kill()
 
     def _done(self, job: Job, data: bytes, what: str, seconds: float, most: int) -> Reply:
         if not data:
@@ -181,11 +184,12 @@ class Decoder:
         return process
 
     def _put_back(self, process: DecodingProcess) -> None:
-        if not process.usable:
-            self._forget(process)
-            return
+        usable = process.usable
         with self._lock:
-            self._idle.append(process)
+            if keep := usable and not self._closed:
+                self._idle.append(process)
+        if not keep:
+            self._forget(process)
 
     def _forget(self, process: DecodingProcess) -> None:
         process.close()

@@ -57,6 +57,7 @@ class DecodingProcess:
     def __init__(self, limits: Limits) -> None:
         """Raises MediaError where it can't be started."""
         self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
         self._socket, theirs = socket.socketpair()
         try:
             with theirs:
@@ -77,13 +78,13 @@ class DecodingProcess:
 
     @property
     def pid(self) -> int:
-        return int(self._process.pid)
+        return int(self._watched.pid)
 
     @property
     def usable(self) -> bool:
         """Alive, and not swollen."""
         with contextlib.suppress(psutil.Error):
-            alive = self._process.poll() is None
+            alive = self._process is not None and self._process.poll() is None
             return alive and self._watched.memory_info().rss < self._limits.resting_bytes
         return False
 
@@ -114,13 +115,16 @@ class DecodingProcess:
             self.close()
             raise
 
+    def kill(self) -> None:
+        """Whatever it is doing. Unlike the rest, for any thread: the one that waits for an answer then hears of it."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
-        """At once, whatever it is doing."""
+        self.kill()
+        if self._process is not None:
+            self._process.wait()
         self._socket.close()
-        process = getattr(self, "_process", None)
-        if process is not None:
-            process.kill()
-            process.wait()
 
     def _send(self, data: bytes, deadline: float) -> None:
         view = memoryview(data)
