@@ -135,8 +135,8 @@ def _inline(data: str, kind: Kind, where: str, rules: Rules) -> Inline:
     encoded = "".join(data.split())
     if not encoded:
         raise refusals.invalid(where, "is empty: there are no data in it")
-    if len(encoded) % 4:
-        raise refusals.invalid(where, "is no base64: its length is no multiple of four; it may have been cut off")
+    if len(encoded) % 4 or encoded.find("=", 0, len(encoded) - 2) >= 0:
+        raise refusals.invalid(where, "is no base64: it ends in the middle, or its parts were joined")
     source = Inline(kind, where, encoded)
     if source.size > rules.largest[kind]:
         raise refusals.too_large(where, kind, rules.largest[kind])
