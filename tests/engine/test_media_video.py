@@ -1,10 +1,13 @@
 """Clips, from bytes to frames: which ones, when, how they look, and what is no clip."""
 
+import io
 import struct
 from collections.abc import Iterator
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from inference.engine.media.decoder import Clip, Decoder
 from inference.engine.media.errors import MediaError
@@ -108,10 +111,6 @@ def test_a_recording_whose_frames_last_unequally_is_sampled_by_time(decoder: Dec
 @pytest.mark.parametrize(("degrees", "matrix"), [(90, (0, 1, -1, 0)), (180, (-1, 0, 0, -1)), (270, (0, -1, 1, 0))])
 def test_clips_are_turned_as_the_camera_was_held(decoder: Decoder, degrees: int, matrix: tuple[int, ...]) -> None:
     """By the matrix in the track's header, as phones write it. degrees: clockwise, for whoever shows the clip."""
-    import io
-
-    import av
-
     file = io.BytesIO()
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32] = 255  # bright at the upper left
@@ -243,8 +242,6 @@ def test_limits_of_animations(limits: Limits, word: str) -> None:
 
 
 def test_a_still_picture_is_no_clip(decoder: Decoder) -> None:
-    from PIL import Image
-
     for format in ("JPEG", "WEBP", "BMP"):
         error = refused(decoder, saved(Image.new("RGB", (4, 4)), format))
         assert error.code == "media_unreadable" and "picture" in error.message

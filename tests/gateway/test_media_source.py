@@ -10,8 +10,9 @@ import pytest
 from django.conf import settings
 
 from gateway.errors import ApiError
-from gateway.media import shapes
+from gateway.media import reader, shapes
 from gateway.media.fetch import Fetcher
+from gateway.media.folder import _opened
 from gateway.media.reader import MediaReader
 from gateway.media.rules import Kind, Rules, from_settings
 from gateway.media.source import Inline, Local, Remote, Source, from_base64, from_input_audio, from_url
@@ -39,11 +40,11 @@ def refused(call: Callable[[], Any], where: str | None = WHERE) -> ApiError:
 
 
 async def read(*sources: Source, by: Rules = RULES) -> list[bytes]:
-    reader = MediaReader(by, Fetcher(by))
+    made = MediaReader(by, Fetcher(by))
     try:
-        return [media.data for media in await reader.read(sources)]
+        return [media.data for media in await made.read(sources)]
     finally:
-        await reader.close()
+        await made.close()
 
 
 async def unread(*sources: Source, by: Rules = RULES) -> ApiError:
@@ -96,8 +97,6 @@ async def test_what_is_no_base64_is_said_to_be_none(text: str) -> None:
 
 async def test_pieces_do_not_end_early() -> None:
     """Padding is only right at the very end, also where a piece ends."""
-    from gateway.media import reader
-
     by = rules(largest=10 * reader.PIECE)
     text = "A" * (reader.PIECE - 4)
     assert await read(Inline(Kind.IMAGE, WHERE, text + "AAAA" * 3), by=by) == [bytes((reader.PIECE + 8) // 4 * 3)]
@@ -233,8 +232,6 @@ async def test_files_that_are_too_large_or_empty(folder: Path) -> None:
 
 
 def test_a_link_that_appears_between_the_check_and_the_opening_leads_nowhere(folder: Path) -> None:
-    from gateway.media.folder import _opened
-
     with pytest.raises(OSError):
         _opened(folder, Path("out.png"))
     with pytest.raises(OSError):
