@@ -103,16 +103,17 @@ def folder(name: str, default: Path) -> Path:
 
 def existing_folder(name: str) -> Path | None:
     value = text(name)
-    if not value:
-        return None
-    try:
-        path = Path(value).expanduser().resolve()
-        found = path.is_dir()
-    except (OSError, ValueError, RuntimeError):
-        found = False
-    if not found:
+    if value and (found := folder_at(value)) is None:
         raise ImproperlyConfigured(f"{name} must be a folder that exists, not {value!r}.")
-    return path
+    return found if value else None
+
+
+def folder_at(path: str) -> Path | None:
+    """Resolved; None where there is none."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a link to itself, a null character, an unknown ~user
+        found = Path(path).expanduser().resolve()
+        return found if found.is_dir() else None
+    return None
 
 
 def hosts(name: str) -> list[tuple[str, int | None]]:

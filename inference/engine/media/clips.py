@@ -65,9 +65,8 @@ def decode(data: bytes, job: VideoJob, limits: Limits) -> tuple[Frames, list[mem
         frames = _frames(data, format, wanted, [], limits)
     height, width = frames[0].shape[:2]
     times = [(tick - survey.ticks[0]) * survey.tick for tick in wanted]
-    return Frames(height, width, format, indices, times, len(survey.ticks), survey.fps, survey.seconds), [
-        frame.data.cast("B") for frame in frames
-    ]
+    message = Frames(height, width, format, indices, times, len(survey.ticks), survey.fps, survey.seconds)
+    return message, [frame.data.cast("B") for frame in frames]
 
 
 def _stream(container: InputContainer) -> VideoStream:

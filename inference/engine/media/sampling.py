@@ -29,7 +29,6 @@ def spread(times: npt.NDArray[np.float64], count: int) -> list[int]:
     if regular:
         chosen = np.linspace(0, last, count).round().astype(int)
     else:
-        wanted = np.linspace(times[0], times[-1], count)
-        after = np.searchsorted(times, wanted).clip(1, last)
-        chosen = np.where(wanted - times[after - 1] <= times[after] - wanted, after - 1, after)
+        # What was to be seen at these times; the same again where nothing moved.
+        chosen = np.searchsorted(times, np.linspace(times[0], times[-1], count) + 1e-6, side="right") - 1
     return [int(index) for index in chosen]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
@@ -185,16 +184,18 @@ def share_import_path() -> None:
 
 
 def share_media_settings(folder: str | None, hosts: list[str]) -> None:
-    """Raises CommandError for what the children could not read."""
+    """Settings of the children, in place of what the environment says. Raises CommandError."""
+    if folder is not None:
+        if (found := env.folder_at(folder)) is None:
+            raise CommandError(f"--media-dir must be a folder that exists, not {folder!r}.")
+        os.environ["ATELIER_MEDIA_DIR"] = str(found)
     try:
-        if folder is not None:
-            os.environ["ATELIER_MEDIA_DIR"] = folder
-            os.environ["ATELIER_MEDIA_DIR"] = str(env.existing_folder("ATELIER_MEDIA_DIR") or "")
-        if hosts:
-            os.environ["ATELIER_ALLOW_MEDIA_HOSTS"] = ",".join(hosts)
-            env.hosts("ATELIER_ALLOW_MEDIA_HOSTS")
-    except (ImproperlyConfigured, ValueError) as error:
-        raise CommandError(f"--media-dir or --allow-media-host: {error}") from error
+        for host in hosts:
+            env.host_and_port(host)
+    except ValueError as error:
+        raise CommandError(f"--allow-media-host: {error}.") from None
+    if hosts:
+        os.environ["ATELIER_ALLOW_MEDIA_HOSTS"] = ",".join(hosts)
 
 
 @contextmanager
