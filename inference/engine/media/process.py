@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-import inference
 from inference.engine.media.errors import HUNGRY, OUR_FAULT, MediaError, too_large, unreadable
 from inference.engine.media.limits import Limits
 from inference.engine.media.wire import (
@@ -164,7 +163,7 @@ class DecodingProcess:
 
 
 def _environment() -> dict[str, str]:
-    root = str(Path(str(inference.__file__)).parent.parent)
+    root = str(Path(__file__).parents[3])
     kept = {name: value for name in KEPT if (value := os.environ.get(name))}
     # BLAS would reserve address space for threads that are never used.
     return {**kept, "PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
