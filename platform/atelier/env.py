@@ -1,13 +1,17 @@
 """Typed readers of environment variables; a value that can't be read names its variable."""
 
+import contextlib
 import os
-from ipaddress import IPv4Network, IPv6Network, ip_network
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ImproperlyConfigured
 
+HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+HOST_AND_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
 
@@ -95,3 +99,40 @@ def time_zone(name: str, default: str) -> str:
 def folder(name: str, default: Path) -> Path:
     value = text(name)
     return Path(value).expanduser().resolve() if value else default
+
+
+def existing_folder(name: str) -> Path | None:
+    value = text(name)
+    if value and (found := folder_at(value)) is None:
+        raise ImproperlyConfigured(f"{name} must be a folder that exists, not {value!r}.")
+    return found if value else None
+
+
+def folder_at(path: str) -> Path | None:
+    """Resolved; None where there is none."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a link to itself, a null character, an unknown ~user
+        found = Path(path).expanduser().resolve()
+        return found if found.is_dir() else None
+    return None
+
+
+def hosts(name: str) -> list[tuple[str, int | None]]:
+    """Host names or addresses, each for one port or, where it is None, for every port."""
+    try:
+        return [host_and_port(word) for word in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be hosts, such as nas.local or 10.0.0.5:8080: {error}.") from None
+
+
+def host_and_port(word: str) -> tuple[str, int | None]:
+    """Of `name`, `name:80`, `10.0.0.5:80`, `::1` or `[::1]:80`. Raises ValueError."""
+    found = HOST_AND_PORT.fullmatch(word.lower())
+    host = (found["bracketed"] or found["host"]).rstrip(".") if found else word.lower()
+    port = int(found["port"]) if found and found["port"] else None
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"{word!r} has no port from 1 to 65535")
+    with contextlib.suppress(ValueError):
+        return ip_address(host).compressed, port
+    if not HOST_NAME.fullmatch(host):
+        raise ValueError(f"{word!r} is neither a host nor host:port")
+    return host, port

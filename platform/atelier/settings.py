@@ -76,6 +76,16 @@ BATCHES_PER_USER = env.integer("ATELIER_BATCHES_PER_USER", 50, minimum=1)
 # Where the worker asks; empty: the gateway that `serve` starts beside it.
 GATEWAY_URL = env.text("ATELIER_GATEWAY_URL")
 
+# --- Media -------------------------------------------------------------------------------------------------------
+# What requests may name beside http(s) and data URLs: files under one folder, and hosts of private networks.
+MEDIA_DIR = env.existing_folder("ATELIER_MEDIA_DIR")
+ALLOW_MEDIA_HOSTS = env.hosts("ATELIER_ALLOW_MEDIA_HOSTS")
+MAX_IMAGE_BYTES = env.integer("ATELIER_MAX_IMAGE_MB", 20, minimum=1) * 1024 * 1024
+MAX_VIDEO_BYTES = env.integer("ATELIER_MAX_VIDEO_MB", 200, minimum=1) * 1024 * 1024
+MAX_AUDIO_BYTES = env.integer("ATELIER_MAX_AUDIO_MB", 25, minimum=1) * 1024 * 1024
+MAX_MEDIA = env.integer("ATELIER_MAX_MEDIA", 64, minimum=1)
+MEDIA_TIMEOUT_SECONDS = env.number("ATELIER_MEDIA_TIMEOUT", 20, minimum=0.1)
+
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",

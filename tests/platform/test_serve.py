@@ -122,6 +122,8 @@ def test_one_folder_one_supervisor(own):
         (["--gateways", "3"], "3 gateways need Redis"),
         (["--max-num-seqs", "0"], "--max-num-seqs: must be a whole number from 1 to 1024, not 0"),
         (["--kv-bits", "3"], "--kv-bits: must be one of none, 8, 4, not 3"),
+        (["--media-dir", "/no/such/folder"], "--media-dir must be a folder that exists"),
+        (["--allow-media-host", "nas.local", "--allow-media-host", "http://nas.local"], "--allow-media-host: 'http:"),
         (["--disable-prefix-cache", "--cache-strategy", "paged"], "--disable-prefix-cache and --cache-strategy paged"),
     ],
 )
@@ -136,8 +138,11 @@ def test_a_taken_port_is_named(own, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ATELIER_PORT", "eighty"), ("ATELIER_DEBUG", "maybe"), ("ATELIER_TIMEOUT", "-1")]
-)
+    ("name", "value"),
+    [("ATELIER_PORT", "eighty"), ("ATELIER_DEBUG", "maybe"), ("ATELIER_TIMEOUT", "-1"),
+     ("ATELIER_MEDIA_DIR", "/no/such/folder"), ("ATELIER_ALLOW_MEDIA_HOSTS", "nas.local:0"),
+     ("ATELIER_MAX_MEDIA", "0")],
+)  # fmt: skip
 def test_a_wrong_setting_is_named(tmp_path, name, value):
     code, said = serve(tmp_path, **{name: value})
     assert code != 0 and name in said and value in said and "Traceback" not in said

@@ -16,6 +16,7 @@ from django.db import connection
 import atelier
 import inference
 from accounts.first_run import FirstRun, do_create_first_admin
+from atelier import env
 from atelier.supervision import LOOPBACK, Platform
 from inference.engine.options import EngineOptions, OptionError, add_arguments, argv, given, make
 from inference.models import Deployment
@@ -58,6 +59,15 @@ class Command(BaseCommand):
         )  # fmt: skip
         for name, (variable, meaning) in STRICT.items():
             parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=f"{meaning} ({variable})")
+        parser.add_argument(
+            "--media-dir", metavar="DIR", help="requests may name files under this folder (ATELIER_MEDIA_DIR)"
+        )
+        parser.add_argument(
+            "--allow-media-host",
+            action="append", default=[], metavar="HOST[:PORT]",
+            help="pictures, videos and sounds may be fetched from this host of a private network; may be given several "
+            "times (ATELIER_ALLOW_MEDIA_HOSTS)",
+        )  # fmt: skip
         add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -77,6 +87,7 @@ class Command(BaseCommand):
         share_import_path()
         # Settings of the children, which read them as we did.
         os.environ.update({variable: "yes" for name, (variable, _) in STRICT.items() if options[name]})
+        share_media_settings(options["media_dir"], options["allow_media_host"])
         with only_one():
             self.serve(sources, host, ports, engine_options)
 
@@ -170,6 +181,21 @@ def share_import_path() -> None:
     roots = [str(Path(str(package.__file__)).parent.parent) for package in (inference, atelier)]
     path = dict.fromkeys([*roots, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+
+
+def share_media_settings(folder: str | None, hosts: list[str]) -> None:
+    """Settings of the children, in place of what the environment says. Raises CommandError."""
+    if folder is not None:
+        if (found := env.folder_at(folder)) is None:
+            raise CommandError(f"--media-dir must be a folder that exists, not {folder!r}.")
+        os.environ["ATELIER_MEDIA_DIR"] = str(found)
+    try:
+        for host in hosts:
+            env.host_and_port(host)
+    except ValueError as error:
+        raise CommandError(f"--allow-media-host: {error}.") from None
+    if hosts:
+        os.environ["ATELIER_ALLOW_MEDIA_HOSTS"] = ",".join(hosts)
 
 
 @contextmanager
