@@ -5,7 +5,8 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BytesIO
+from functools import cache
+from typing import cast
 
 from msgspec import structs
 from PIL import Image
@@ -15,6 +16,8 @@ from inference.engine.commons import NO_COMMONS, Commons
 from inference.engine.guidance.errors import GrammarError
 from inference.engine.guidance.grammars import MARKED, Grammar, Grammars
 from inference.engine.guidance.guide import Guide, Thought
+from inference.engine.media.decoder import Decoder
+from inference.engine.media.errors import MediaError
 from inference.engine.model import LoadedModel
 from inference.engine.monitors.repetition import RepetitionDetector
 from inference.engine.sequence import Course, Request, Sequence
@@ -181,8 +184,22 @@ def _with_pictures(
     if model.eye is None:
         raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
     text = model.eye.render(messages, options)
-    pictures = [Image.open(BytesIO(each.data)).convert("RGB") for each in request.media]
-    return text, *model.eye.read(text, pictures)
+    return text, *model.eye.read(text, [_picture(decoder(), each) for each in request.media])
+
+
+def _picture(decoder: Decoder, media: protocol.Media) -> Image.Image:
+    """Raises Refusal."""
+    try:
+        return Image.fromarray(decoder.image(media.data).pixels)
+    except MediaError as error:
+        code = cast(protocol.FailureCode, error.code)
+        raise Refusal(code, f"`{media.where}`: {error.message}", media.where) from None
+
+
+@cache
+def decoder() -> Decoder:
+    """The process's: what decodes has processes of its own."""
+    return Decoder()
 
 
 def _plain_prompt(prompt: str | list[int], suffix: str | None, model: LoadedModel) -> _Prompt:

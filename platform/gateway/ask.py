@@ -1,13 +1,16 @@
 """The one internal request that every dialect's body becomes."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct, structs
 
 from accounts.authentication import Principal
 from gateway import errors
+from gateway.media.reader import Media
+from gateway.media.source import Source
 from gateway.request_diagnostics import DiagnosticsLevel
 from gateway.tiers import Tier, class_for
 from inference.engine import protocol
@@ -17,6 +20,8 @@ DEFAULT_TEMPERATURE = 1.0
 MOST_STOPS = 4
 MOST_ANSWERS = 16
 LARGEST = 2**31 - 1
+PICTURE_TOKENS = 256
+"""Of a picture, before its model has counted them."""
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 TokenId = Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -75,6 +80,8 @@ class Ask:
     """How much the answer is to tell of how it was made; None: nothing."""
     tier: Tier | None = None
     """The service tier that was asked for; None: whichever the key has."""
+    sources: Sequence[Source] = ()
+    """Where the conversation's pictures come from, in their order."""
 
     @property
     def choices(self) -> int:
@@ -82,9 +89,14 @@ class Ask:
 
     def estimated_prompt_tokens(self) -> int:
         """Before the engine has counted: four characters a token, and some for the template's frame."""
-        texts = [str(message.get("content") or "") for message in self.prompt.messages or []]
+        texts = [text for message in self.prompt.messages or [] for text in _texts(message.get("content"))]
         prompts = sum(len(each) // 4 + 4 if isinstance(each, str) else len(each) for each in self.prompt.prompts)
-        return prompts + sum(4 + len(text) // 4 for text in texts)
+        return prompts + sum(4 + len(text) // 4 for text in texts) + PICTURE_TOKENS * len(self.sources)
+
+    def with_media(self, media: Sequence[Media]) -> "Ask":
+        """The same, with what was found at its sources."""
+        files = [protocol.Media(each.data, each.where) for each in media]
+        return replace(self, prompt=structs.replace(self.prompt, media=files), sources=())
 
     def most_tokens(self) -> int:
         most = self.prompt.max_tokens
@@ -101,6 +113,12 @@ class Ask:
             salt=principal.cache_salt,
             diagnostics=self.diagnostics is not None,
         )
+
+
+def _texts(content: Any) -> list[str]:
+    if isinstance(content, list):
+        return [str(part.get("text", "")) for part in content]
+    return [str(content or "")]
 
 
 class StreamOptions(Struct):

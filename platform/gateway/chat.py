@@ -13,6 +13,7 @@ from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from gateway.formats import ResponseFormat, format_of
+from gateway.media.source import Source
 from gateway.messages import Message, template_messages
 from gateway.tiers import ServiceTier, chosen
 from gateway.tools import ChoiceName, Functions, NamedChoice, Tools, tool_use
@@ -65,12 +66,13 @@ class ChatCompletions(GenerationEndpoint):
         usage_chunk = request.wants_usage_chunk()
         use = tool_use(request.tools, request.tool_choice, request.functions, request.function_call)
         context.ignored = ignored(fields)
+        sources: list[Source] = []
         ask = Ask(
             endpoint="chat.completions",
             model=request.model,
             prompt=protocol.Generate(
                 id="",
-                messages=template_messages(request.messages),
+                messages=template_messages(request.messages, sources),
                 n=request.n or 1,
                 template=template_options(
                     effort=request.reasoning_effort,
@@ -93,6 +95,7 @@ class ChatCompletions(GenerationEndpoint):
             stream=bool(request.stream),
             diagnostics=request.diagnostics(),
             tier=chosen(request.service_tier),
+            sources=sources,
         )
         return ask, lambda stamp: ChatAnswers(
             stamp,

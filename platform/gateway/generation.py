@@ -151,6 +151,9 @@ class Run:
 
     async def start(self) -> None:
         """Opens the row, waits for the engine and sends it the request. Raises ApiError, EngineUnavailable."""
+        if isinstance(self._ask, Ask) and self._ask.sources:
+            # Before the row, and before anything is reserved: what can't be had costs nothing.
+            self._ask = await self._with_media(self._ask)
         await insist(self._open())
         self._ready = await self._gateway.engines.wait_ready(self._model.endpoint, settings.ENGINE_WAIT_SECONDS)
         request = self._ask.of(record_id=self._context.record_id, principal=self._principal)
@@ -160,6 +163,12 @@ class Run:
         self._context.sent = time.perf_counter()
         self._context.priority = request.priority if isinstance(request, Generate) else ""
         self._generation = self._gateway.engines.generate(self._model.endpoint, request, shared=self._model.shared)
+
+    async def _with_media(self, ask: Ask) -> Ask:
+        """Raises ApiError. Nothing is fetched for a model that is known to see nothing."""
+        if self._model.kind not in (None, "vision"):
+            raise errors.sees_nothing(self._model.name, ask.sources[0].where)
+        return ask.with_media(await self._gateway.media.read(ask.sources))
 
     def __aiter__(self) -> "Run":
         return self

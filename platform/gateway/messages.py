@@ -7,6 +7,9 @@ from msgspec import Struct
 
 from gateway import errors
 from gateway.body import one_of
+from gateway.media.rules import from_settings
+from gateway.media.shapes import ImageUrl, of_image_url
+from gateway.media.source import Source
 
 ROLES = {
     "system": "system",
@@ -20,9 +23,10 @@ ROLES = {
 
 
 class Part(Struct):
-    type: Annotated[str, one_of(("text", "refusal"))]
+    type: Annotated[str, one_of(("text", "refusal", "image_url"))]
     text: str | None = None
     refusal: str | None = None
+    image_url: ImageUrl | str | None = None
 
 
 class CalledFunction(Struct):
@@ -49,17 +53,23 @@ class Message(Struct):
     audio: dict[str, Any] | None = None
 
 
-MEDIA_PARTS = {"image_url", "input_audio", "audio_url", "video_url", "file", "image", "video"}
+MEDIA_PARTS = {"input_audio", "audio_url", "video_url", "file", "image", "video"}
+"""Parts that can't be read yet."""
+IMAGE = {"type": "image"}
+"""What stands in a template's messages for the next of their pictures."""
+SEEING = ("user", "tool")
+"""Who may show pictures."""
 
 
-def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
-    """As chat templates expect them. Raises ApiError where they hold what we can't pass on."""
+def template_messages(messages: list[Message], sources: list[Source]) -> list[dict[str, Any]]:
+    """As chat templates expect them; where their pictures come from goes into `sources`, in their order. Raises
+    ApiError where they hold what we can't pass on."""
     called: dict[str, str] = {}
     """The names of the functions that were called so far, by the call's id; a legacy call's is its name."""
-    return [_template_message(message, f"messages[{at}]", called) for at, message in enumerate(messages)]
+    return [_template_message(message, f"messages[{at}]", called, sources) for at, message in enumerate(messages)]
 
 
-def _template_message(message: Message, where: str, called: dict[str, str]) -> dict[str, Any]:
+def _template_message(message: Message, where: str, called: dict[str, str], sources: list[Source]) -> dict[str, Any]:
     if message.role not in ROLES:
         raise errors.invalid(f"`{where}.role` must be one of {', '.join(ROLES)}.", param=f"{where}.role")
     if message.audio:
@@ -78,7 +88,7 @@ def _template_message(message: Message, where: str, called: dict[str, str]) -> d
             rendered["reasoning_content"] = reasoning
     elif rendered["role"] == "tool":
         rendered |= _answered(message, where, called)
-    rendered["content"] = _content_of(message, f"{where}.content")
+    rendered["content"] = _content_of(message, f"{where}.content", sources)
     return rendered
 
 
@@ -123,7 +133,8 @@ def _answered(message: Message, where: str, called: dict[str, str]) -> dict[str,
     return {"tool_call_id": answered, "name": called[answered]}
 
 
-def _content_of(message: Message, where: str) -> str:
+def _content_of(message: Message, where: str, sources: list[Source]) -> str | list[dict[str, Any]]:
+    """Text, or texts and `IMAGE` where there are pictures."""
     match message.content:
         case str() as text:
             return text
@@ -133,8 +144,21 @@ def _content_of(message: Message, where: str) -> str:
             return ""
         case None:
             raise errors.invalid(f"`{where}` must be a string or a list of text parts, not null.", param=where)
+        case parts if any(part.type == "image_url" for part in parts):
+            return [_part_of(part, message.role, f"{where}[{at}]", sources) for at, part in enumerate(parts)]
         case parts:
             return "".join(_text_of(part, f"{where}[{at}]") for at, part in enumerate(parts))
+
+
+def _part_of(part: Part, role: str, where: str, sources: list[Source]) -> dict[str, Any]:
+    if part.type != "image_url":
+        return {"type": "text", "text": _text_of(part, where)}
+    if role not in SEEING:
+        raise errors.invalid(f"`{where}`: only users and tools show pictures, not the {role}.", param=where)
+    if part.image_url is None:
+        raise errors.invalid(f"`{where}.image_url` is required.", param=f"{where}.image_url")
+    sources.append(of_image_url(part.image_url, f"{where}.image_url", from_settings()))
+    return IMAGE
 
 
 def _text_of(part: Part, where: str) -> str:

@@ -25,6 +25,8 @@ from accounts.quotas.rules import Rules
 from gateway.context import RequestContext
 from gateway.database import DatabaseThreads
 from gateway.idle import IdleLanes
+from gateway.media.reader import MediaReader
+from gateway.media.rules import from_settings
 from gateway.roster import Roster
 from inference.client import EngineClient
 from inference.registry import Registry
@@ -120,6 +122,7 @@ class Runtime:
         self.limiter = Limiter(self.rules, self._counters, run=self.database.run)
         self.requests = Requests()
         self.idle = IdleLanes()
+        self.media = MediaReader(from_settings())
         self.recovered = asyncio.Event()
         """What a former life left in the ledger is closed. Counters in memory do not know of it before, and would let
         in more than there is."""
@@ -136,6 +139,7 @@ class Runtime:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self.media.close()
         await self.engines.close()
         await self._counters.close()
         await asyncio.to_thread(self.database.close)

@@ -1,4 +1,4 @@
-"""The gates for prompts with pictures: in a batch, cached and interrupted they are what mlx-vlm itself makes of them."""
+"""The gates for prompts with pictures: in a batch, cached and interrupted they are what mlx-vlm makes of them."""
 
 from typing import Any
 

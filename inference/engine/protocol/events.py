@@ -184,7 +184,7 @@ class Ranked(msgspec.Struct, tag=True):
 
 FailureCode = Literal[
     "unsupported_model", "invalid_prompt", "invalid_format", "context_length_exceeded", "server_is_overloaded",
-    "timeout", "engine_error",
+    "timeout", "engine_error", "media_unreadable", "media_unsupported", "media_too_large",
 ]  # fmt: skip
 
 

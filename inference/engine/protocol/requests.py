@@ -42,6 +42,8 @@ class Media(msgspec.Struct):
     """A file as its client sent it."""
 
     data: bytes
+    where: str = ""
+    """The field that it came in."""
 
 
 class Generate(msgspec.Struct, tag=True, omit_defaults=True):
