@@ -97,7 +97,7 @@ def test_what_is_out_of_range_names_its_field(parse: Any, fields: dict[str, Any]
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]},
-            "messages[0].content[1]",
+            "messages[0].content[1].image_url",
         ),
         ({"messages": [{"role": "user", "content": [{"type": "odd"}]}]}, "messages[0].content[0].type"),
         (
