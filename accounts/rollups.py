@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import Rollups, UsageDaily, UsageRecord
-from accounts.models.usage_record import micros
+from accounts.models.usage_record import FAILED, micros
 from accounts.prices import price_when_begun
 
 CHUNK = 2_000
@@ -24,7 +24,6 @@ CHUNK = 2_000
 PAUSE_SECONDS = 0.02
 """Between two of them, for those who wait."""
 IDENTITY = ("day", "user_id", "username", "team_id", "key_id", "key_prefix", "model", "endpoint", "price_id")
-FAILED = {UsageRecord.Outcome.ENGINE_ERROR, UsageRecord.Outcome.TIMEOUT, UsageRecord.Outcome.INTERRUPTED}
 CANCELLED = {UsageRecord.Outcome.CANCELLED, UsageRecord.Outcome.DISCONNECTED}
 FIGURES = (
     "requests", "refused", "failed", "cancelled",

@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from accounts.authentication import Principal
 from accounts.models import Price, Rollups, UsageDaily, UsageRecord, User
+from accounts.models.usage_record import FAILED
 from accounts.permissions import Action, allows, may
 from accounts.prices import price_when_begun, rounded
-from accounts.rollups import CANCELLED, FAILED, FIGURES, midnight
+from accounts.rollups import CANCELLED, FIGURES, midnight
 
 GROUPS = {"user": "username", "team": "team__slug", "key": "key_prefix", "model": "model", "endpoint": "endpoint"}
 """What usage can be added up by, and what both the ledger and its daily sums call it."""

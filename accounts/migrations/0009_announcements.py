@@ -38,10 +38,6 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'maintenance',
             },
         ),
-        migrations.AddIndex(
-            model_name='usagerecord',
-            index=models.Index(condition=models.Q(('outcome', 'engine_error'), ('outcome', 'interrupted'), ('outcome', 'timeout'), _connector='OR'), fields=['started_at'], name='usage_failed'),
-        ),
         migrations.AddConstraint(
             model_name='announcement',
             constraint=models.CheckConstraint(condition=models.Q(('ends_at', None), ('ends_at__gt', models.F('starts_at')), _connector='OR'), name='announcement_ends_after_its_start'),

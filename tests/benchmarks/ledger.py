@@ -40,10 +40,15 @@ def database(kind: str) -> Iterator[None]:
         import django
 
         django.setup()
-        yield
-        from django.db import connections
+        from django.db import connection
 
-        connections.close_all()
+        try:
+            yield
+        finally:
+            connection.close()
+            if kind == "postgresql":
+                # Its server waits for whoever is connected.
+                connection.close_pool()
 
 
 def measure(rows: int) -> list[tuple[str, float]]:

@@ -163,8 +163,8 @@ def test_the_ledger_is_read_by_index_only(db: None) -> None:
     of_ledger = [each["sql"] for each in queries if "accounts_usagerecord" in each["sql"]]
     assert len(queries) == 4 and len(of_ledger) == 3
     plans = [indexes_of(sql) for sql in of_ledger]
-    assert all("usage_failed" in plan for plan in plans[:2]), plans
-    assert "usage_started" in plans[2], plans
+    assert all("usage_outcome_started" in plan for plan in plans[:2]), plans
+    assert "usage_not_rolled_up" in plans[2] and "SCAN accounts_usagerecord" not in plans[2], plans
     with CaptureQueriesContext(connection) as queries:
         list(UsageRecord.objects.running().select_related("team"))
     assert "usage_running" in indexes_of(queries[0]["sql"])

@@ -37,6 +37,7 @@ def test_every_page_opens_without_an_error_and_fits(server, phone, dark):
     with chromium_page(phone=phone, dark=dark) as page:
         log_in(page, server)
         for path in ("", "accounts/user/", "accounts/team/", "accounts/apikey/", "accounts/usagerecord/",
+                     "accounts/usagerecord/?p=2020-01-01", "accounts/usagedaily/", "accounts/price/add/",
                      "accounts/auditevent/", "accounts/invitation/", "accounts/invitation/add/",
                      "accounts/apikey/add/", "inference/engine/"):  # fmt: skip
             response = page.goto(f"{server.base_url}/admin/{path}")
@@ -46,6 +47,19 @@ def test_every_page_opens_without_an_error_and_fits(server, phone, dark):
         page.wait_for_url("**/inference/engine/*/change/")
         assert fits(page), "an engine's page is too wide"
         assert "seconds ago" in page.inner_text("body"), "the engine's last heartbeat is shown"
+
+
+def test_what_was_used_is_drawn(server):
+    with server.client() as client:
+        body = {"model": "default", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+    with chromium_page() as page:
+        log_in(page, server)
+        page.goto(f"{server.base_url}/admin/accounts/usagedaily/?by=user&show=requests")
+        drawn = "Chart.getChart(document.querySelector('canvas.chart')).data.datasets"
+        names, last = page.evaluate(f"[{drawn}.map(each => each.label), {drawn}[0].data.at(-1)]")
+        assert "admin" in names and last >= 1
+        assert page.inner_text("[data-total=requests]") != "0"
 
 
 def test_a_page_that_is_not_there(server):

@@ -11,7 +11,7 @@ from django.core.management import get_commands, load_command_class
 from tests.platform.test_docs import settings_read
 from tests.support.server import ROOT
 
-EXAMPLES = ROOT / "docs" / "examples"
+EXAMPLES = ROOT / "docs" / "deployment"
 PLISTS = sorted(EXAMPLES.glob("*.plist"))
 SYSTEM = {"DATABASE_URL", "PATH"}
 
