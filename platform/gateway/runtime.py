@@ -25,6 +25,7 @@ from accounts.quotas.rules import Rules
 from gateway.context import RequestContext
 from gateway.database import DatabaseThreads
 from gateway.idle import IdleLanes
+from gateway.insist import cancelled
 from gateway.roster import Roster
 from inference.client import EngineClient
 from inference.registry import Registry
@@ -133,9 +134,7 @@ class Runtime:
         self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in watches]
 
     async def close(self) -> None:
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await cancelled(self._watchers)
         await self.engines.close()
         await self._counters.close()
         await asyncio.to_thread(self.database.close)
