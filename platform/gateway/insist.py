@@ -1,10 +1,11 @@
 """Awaiting something to its end, even while being cancelled."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+AGAIN_SECONDS = 0.5
 
 
 async def insist(work: Coroutine[Any, Any, T]) -> T:
@@ -35,3 +36,16 @@ async def finished(task: asyncio.Future[Any], *, pass_on: bool = False) -> None:
                 task.cancel()
     if cancelled:
         raise asyncio.CancelledError
+
+
+async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels them and waits until they have ended, whatever they end with. Who has not after a moment is cancelled
+    again: `asyncio.wait_for` of Python 3.11, which redis-py connects and sends by, may lose a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # seen: nobody waits for what they say

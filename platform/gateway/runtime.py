@@ -25,6 +25,7 @@ from accounts.quotas.rules import Rules
 from gateway.context import RequestContext
 from gateway.database import DatabaseThreads
 from gateway.idle import IdleLanes
+from gateway.insist import cancelled
 from gateway.media.reader import MediaReader
 from gateway.media.rules import from_settings
 from gateway.roster import Roster
@@ -140,6 +141,7 @@ class Runtime:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         await self.media.close()
+        await cancelled(self._watchers)
         await self.engines.close()
         await self._counters.close()
         await asyncio.to_thread(self.database.close)
