@@ -137,11 +137,8 @@ class Runtime:
         self._watchers = [asyncio.ensure_future(_forever(watch)) for watch in watches]
 
     async def close(self) -> None:
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
-        await self.media.close()
         await cancelled(self._watchers)
+        await self.media.close()
         await self.engines.close()
         await self._counters.close()
         await asyncio.to_thread(self.database.close)
