@@ -16,6 +16,7 @@ from accounts.models import AuditEvent, Team, UsageRecord, User
 from accounts.quotas.redis_counters import PREFIX
 from accounts.services import IssuedKey, do_add_member, do_create_team, do_create_user, do_issue_key
 from tests.accounts.admin_pages import open_record, signed_in
+from tests.accounts.managing import Ask, by_key, managing_key
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +133,31 @@ def in_thread(work: Callable[[], Any]) -> Any:
 def beside() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
     """Runs synchronous work in a thread, as another process's doing would look to the event loop."""
     return lambda work: asyncio.to_thread(in_thread, work)
+
+
+# --- Who asks the management API
+
+
+@pytest.fixture
+def olga(owner: User, team: Team) -> Ask:
+    """The owner of Vision."""
+    return by_key(managing_key(owner, note="manage"))
+
+
+@pytest.fixture
+def boss_key(root: User) -> Ask:
+    return by_key(managing_key(root))
+
+
+@pytest.fixture
+def mia(team: Team) -> User:
+    user = do_create_user("mia", password=None, acting_user=None)
+    do_add_member(team, user, acting_user=None)
+    return user
+
+
+@pytest.fixture
+def adam(team: Team) -> User:
+    user = do_create_user("adam", password=None, acting_user=None)
+    do_add_member(team, user, role="admin", acting_user=None)
+    return user

@@ -88,6 +88,7 @@ def test_names_are_only_text(principal: Principal, name: str):
 
 def test_a_chunk_a_query(principal: Principal, monkeypatch: pytest.MonkeyPatch):
     """Also where many rows are of the same moment."""
+    # A smaller piece, so that ten rows make several: with the real one it would take thousands.
     monkeypatch.setattr(exports, "CHUNK", 3)
     ids = [ended(principal, THEN + timedelta(hours=number // 4)).request_id for number in range(10)]
     with CaptureQueriesContext(connection) as captured:

@@ -262,6 +262,7 @@ async def test_being_cancelled_is_not_lost(redis_url: str, name: str):
 
 
 async def test_redis_that_says_nothing(monkeypatch: pytest.MonkeyPatch, name: str):
+    # Less patience, so that the test need not have the real one. The server is real, and says nothing.
     monkeypatch.setattr(redis_counters, "ANSWER_SECONDS", 0.1)
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     store = RedisCounters(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")

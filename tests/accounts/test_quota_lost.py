@@ -107,6 +107,7 @@ async def test_its_own_gateway_comes_first(gateway: Gateway) -> None:
 async def test_the_worker_does_it(
     gateway: Gateway, settings: Any, monkeypatch: Any, redis_counters: str, beside: Any
 ) -> None:
+    # The worker looks twice, with a pause that lets requests begin; here none does, and the test need not wait.
     monkeypatch.setattr(tasks, "BEGINNING_SECONDS", 0.01)
     await gateway.reserve("gone")
     settings.REDIS_URL = ""

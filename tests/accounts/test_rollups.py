@@ -111,6 +111,7 @@ def test_a_team_whose_rows_are_gone_stays(principal: Principal, team: Team, owne
 @pytest.mark.django_db(transaction=True)
 def test_several_at_once(principal: Principal, monkeypatch: pytest.MonkeyPatch):
     """Each row is added once, whoever does it, and rows that end meanwhile are added in the end."""
+    # Small pieces without a rest between them, so that eighty rows are many, and the threads meet at most of them.
     monkeypatch.setattr(rollups, "CHUNK", 7)
     monkeypatch.setattr(rollups, "PAUSE_SECONDS", 0)
     for number in range(60):
@@ -147,6 +148,7 @@ def test_rows_stay_for_ever_unless_asked_otherwise(principal: Principal):
 
 def test_old_rows_go_once_they_are_added_up(principal: Principal, settings: Any, monkeypatch: pytest.MonkeyPatch):
     settings.USAGE_RETENTION_DAYS = 40
+    # Smaller pieces, so that five rows take several: with the real ones it would take thousands.
     monkeypatch.setattr(rollups, "CHUNK", 2)
     first = midnight(NOON.date()) - 40 * DAY
     for number in range(5):

@@ -138,6 +138,7 @@ def test_what_was_refused_or_still_runs_does_not_count(issued: IssuedKey):
 
 
 def test_a_large_ledger_is_looked_at_from_its_end(issued: IssuedKey, monkeypatch: pytest.MonkeyPatch):
+    # A lower bound, so that five rows are over it: the real one is a hundred thousand.
     monkeypatch.setattr(module, "MOST_ROWS", 3)
     for hours in (-3, -2, -2, 0, 1):
         used(issued, NOON + hours * HOUR)
@@ -148,6 +149,7 @@ def test_a_large_ledger_is_looked_at_from_its_end(issued: IssuedKey, monkeypatch
 
 
 def test_only_the_worst_are_told(issued: IssuedKey, monkeypatch: pytest.MonkeyPatch):
+    # A lower bound, so that four windows are over it.
     monkeypatch.setattr(module, "MOST_SHOWN", 2)
     for hours, answer in enumerate((90, 190, 290, 40)):
         used(issued, NOON + hours * HOUR, answer=answer)

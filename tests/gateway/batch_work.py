@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 from channels.db import database_sync_to_async
+from django.utils import timezone
 
+from accounts.batches import progress, tickets
 from accounts.models import Batch
 from atelier.asgi import application
 from gateway.batches import asking
@@ -91,3 +93,36 @@ async def change(id: str, **fields: Any) -> None:
 def told(batch: Any) -> Sequence[tuple[Any, ...]]:
     """What is wrong with it: line, code and param."""
     return [(each["line"], each["code"], each["param"]) for each in batch["errors"]["data"]]
+
+
+async def due_now(id: str) -> None:
+    await change(id, due_at=timezone.now())
+
+
+async def ended(gateway: LocalGateway, id: str) -> bool:
+    await due_now(id)
+    await work()
+    return (await batch_of(gateway, id))["status"] not in ("validating", "in_progress", "finalizing", "cancelling")
+
+
+def stopped() -> threading.Event:
+    """A worker that is told to stop reads a batch's input and begins nothing."""
+    stopping = threading.Event()
+    stopping.set()
+    return stopping
+
+
+async def ticket_of(id: str) -> str:
+    def take() -> str:
+        batch = progress.claim()
+        assert batch is not None and batch.batch_id == id
+        return tickets.issue(batch)
+
+    return await database_sync_to_async(take)()
+
+
+async def try_ticket(gateway: LocalGateway, ticket: str, path: str = CHAT) -> int:
+    body = json.dumps({"model": "scripted", "messages": [{"role": "user", "content": "hi"}], "prompt": "hi"}).encode()
+    answer = await gateway.ask(path, body=body, headers={"authorization": f"Bearer {ticket}"})
+    assert answer.status is not None
+    return answer.status

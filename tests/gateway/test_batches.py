@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from datetime import timedelta
 from typing import Any
 
@@ -10,19 +9,10 @@ import pytest
 from channels.db import database_sync_to_async
 from django.utils import timezone
 
-from accounts.batches import progress, tickets
-from accounts.batches.progress import LeaseLost
 from accounts.batches.verbs import do_cancel_batch
-from accounts.models import ApiKey, AuditEvent, Batch, BatchLine, StoredFile, User
-from accounts.quotas import rules
-from accounts.quotas.verbs import do_delete_quota, do_set_quota
-from accounts.services import do_add_member, do_change_user, do_create_team, do_create_user, do_issue_key, do_revoke_key
+from accounts.models import AuditEvent, Batch, BatchLine, StoredFile, User
+from accounts.services import do_add_member, do_create_team, do_create_user, do_issue_key
 from accounts.tasks import delete_expired_files
-from gateway import runtime
-from gateway.batches import asking, slice
-from inference import registry
-from inference.engine.protocol import Accepted, Delta, Ended, Failed, Finished, FirstToken, Stats
-from inference.models import Model
 from tests.gateway.batch_work import (
     CHAT,
     batch_of,
@@ -37,7 +27,7 @@ from tests.gateway.batch_work import (
     work,
 )
 from tests.gateway.local import LocalGateway, until
-from tests.gateway.scripts import TALLY, answers, begins_and_waits
+from tests.gateway.scripts import answers, begins_and_waits
 
 in_thread = database_sync_to_async
 
@@ -45,10 +35,6 @@ in_thread = database_sync_to_async
 @pytest.fixture(autouse=True)
 def worker(monkeypatch: pytest.MonkeyPatch) -> None:
     without_sockets(monkeypatch)
-
-
-async def due_now(id: str) -> None:
-    await change(id, due_at=timezone.now())
 
 
 async def test_a_batch_from_its_file_to_its_answers(gateway: LocalGateway) -> None:
@@ -242,318 +228,6 @@ async def test_what_has_expired_is_told_by_line(gateway: LocalGateway) -> None:
     assert batch["expired_at"] and not batch["completed_at"]
     [first, _] = await content_of(gateway, batch["error_file_id"])
     assert (first["custom_id"], first["response"], first["error"]["code"]) == ("a", None, "batch_expired")
-
-
-# --- what goes wrong -------------------------------------------------------------------------------------------------
-
-
-async def test_a_line_that_an_engine_fails_on_is_tried_again_and_then_told(
-    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slice, "LONGEST_BACKOFF", 0.01)
-
-    async def fails_on_b(engine: Any, request: Any) -> Any:
-        if request.messages[0]["content"] == "b":
-            yield Failed(request.id, "engine_error", "The engine failed on it.")
-            return
-        async for events in answers(engine, request):
-            yield events
-
-    id = await create(gateway, *(line(name) for name in "abc"))
-    async with gateway.engine(fails_on_b) as engine:
-        await work()
-    batch = await batch_of(gateway, id)
-    assert (batch["status"], batch["request_counts"]) == ("completed", {"total": 3, "completed": 2, "failed": 1})
-    [failed] = await content_of(gateway, batch["error_file_id"])
-    assert (failed["custom_id"], failed["response"]["status_code"]) == ("b", 500)
-    asked = [request.messages[0]["content"] for request in engine.requests]
-    assert asked.count("b") == slice.MOST_FAULTS and asked.count("a") == asked.count("c") == 1
-    assert asked[-2:] == ["b", "b"], "it runs again when nobody else is left to be harmed"
-
-
-async def test_a_rate_is_waited_for(gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "MAX_AGE_SECONDS", 0.1)  # for there is no hub here whose events would tell
-    quota = await in_thread(do_set_quota)(
-        metric="requests", window="minute", limit=1, user=await in_thread(User.objects.get)(), acting_user=None
-    )
-    id = await create(gateway, line("a"), line("b"))
-    async with gateway.engine(answers):
-        await work()
-        batch = await batch_of(gateway, id)
-        assert (batch["status"], batch["request_counts"]["completed"]) == ("in_progress", 1)
-        row = await in_thread(Batch.objects.get)(batch_id=id)
-        assert timedelta() < row.due_at - timezone.now() <= timedelta(minutes=1)
-        assert not await work(), "it is put off"
-        await in_thread(do_delete_quota)(quota, acting_user=None)
-        await due_now(id)
-        await until(lambda: ended(gateway, id))
-    assert (await batch_of(gateway, id))["status"] == "completed"
-    assert len(await gateway.ledger()) == 2, "what was refused never ran"
-
-
-async def ended(gateway: LocalGateway, id: str) -> bool:
-    await due_now(id)
-    await work()
-    return (await batch_of(gateway, id))["status"] not in ("validating", "in_progress", "finalizing", "cancelling")
-
-
-async def test_a_quota_that_is_used_up_may_be_raised_until_the_batch_expires(gateway: LocalGateway) -> None:
-    await in_thread(do_set_quota)(
-        metric="requests", window="day", limit=1, user=await in_thread(User.objects.get)(), acting_user=None
-    )
-    id = await create(gateway, line("a"), line("b"))
-    async with gateway.engine(answers):
-        await work()
-        row = await in_thread(Batch.objects.get)(batch_id=id)
-        wait = (row.due_at - timezone.now()).total_seconds()
-        assert asking.QUOTA_SECONDS - 60 < wait <= asking.QUOTA_SECONDS
-        await change(id, expires_at=timezone.now(), due_at=timezone.now())
-        await work()
-    batch = await batch_of(gateway, id)
-    assert (batch["status"], batch["request_counts"]) == ("expired", {"total": 2, "completed": 1, "failed": 1})
-
-
-@pytest.mark.parametrize("how", ["revoked", "expired", "inactive", "deleted"])
-async def test_a_batch_ends_with_its_key(gateway: LocalGateway, how: str) -> None:
-    def end_key() -> None:
-        key = ApiKey.objects.get()
-        match how:
-            case "revoked":
-                do_revoke_key(key, acting_user=None)
-            case "expired":
-                ApiKey.objects.update(
-                    created_at=timezone.now() - timedelta(days=2), expires_at=timezone.now() - timedelta(days=1)
-                )
-            case "inactive":
-                do_change_user(key.user, is_active=False, acting_user=None)
-            case "deleted":
-                key.delete()
-
-    id = await create(gateway, line("a"), line("b"))
-
-    async def ends_the_key(engine: Any, request: Any) -> Any:
-        await in_thread(end_key)()
-        runtime.current().keys.forget_all()  # for there is no hub here whose events would tell
-        async for events in answers(engine, request):
-            yield events
-
-    async with gateway.engine(ends_the_key) as engine:
-        await work()
-        assert len(engine.requests) == 1
-    batch = await in_thread(Batch.objects.get)(batch_id=id)
-    assert (batch.status, batch.completed, batch.failed) == ("failed", 1, 1)
-    assert [error["code"] for error in batch.errors] == ["invalid_api_key"]
-    assert batch.output_file_id and batch.error_file_id
-
-
-async def test_a_model_that_is_not_served_any_more_is_waited_for(gateway: LocalGateway) -> None:
-    id = await create(gateway, line("a"))
-    async with gateway.engine(answers) as engine:
-        await work(stopped())
-        assert (await batch_of(gateway, id))["status"] == "in_progress"
-        await in_thread(Model.objects.update)(name="other", aliases=[])
-        await asyncio.sleep(registry.MAX_AGE_SECONDS + 0.1)
-        await due_now(id)
-        await work()
-        assert engine.requests == []
-    row = await in_thread(Batch.objects.get)(batch_id=id)
-    assert (row.status, row.completed, row.failed) == ("in_progress", 0, 0)
-    assert row.due_at > timezone.now() + timedelta(seconds=asking.MODEL_SECONDS / 2)
-
-
-def stopped() -> threading.Event:
-    """A worker that is told to stop reads a batch's input and begins nothing."""
-    stopping = threading.Event()
-    stopping.set()
-    return stopping
-
-
-async def test_a_worker_that_stops_leaves_the_batch_to_the_next(gateway: LocalGateway) -> None:
-    id = await create(gateway, line("a"), line("b"))
-    stopping = threading.Event()
-    async with gateway.engine(begins_and_waits) as engine:
-        working = asyncio.ensure_future(work(stopping))
-        await until(lambda: len(engine.requests) == 1)
-        stopping.set()
-        await working
-        await until(lambda: engine.cancelled[engine.requests[0].id].is_set())
-    row = await in_thread(Batch.objects.get)(batch_id=id)
-    assert (row.status, row.lease, row.completed) == ("in_progress", "", 0)
-    assert row.due_at <= timezone.now()
-
-
-# --- two workers -----------------------------------------------------------------------------------------------------
-
-
-async def test_two_workers_never_have_one_batch(gateway: LocalGateway) -> None:
-    await create(gateway, line("a"))
-
-    def race() -> list[Batch | None]:
-        return [progress.claim(), progress.claim()]
-
-    first, second = await in_thread(race)()
-    assert first is not None and second is None
-
-
-async def test_who_has_lost_the_lease_writes_nothing(gateway: LocalGateway) -> None:
-    id = await create(gateway, line("a"))
-    await work(stopped())
-
-    def lose() -> None:
-        late = progress.claim()
-        assert late is not None
-        Batch.objects.update(leased_until=timezone.now())
-        new = progress.claim()
-        assert new is not None and new.lease != late.lease
-        [row] = BatchLine.objects.all()
-        for write in (
-            lambda: progress.renew(late),
-            lambda: progress.record_answer(row, batch=late, answer="late", is_error=False, tokens=progress.NO_TOKENS),
-            lambda: progress.record_fault(row, batch=late),
-            lambda: progress.close_waiting(late, [(row, "late")]),
-            lambda: progress.forget_lines(late),
-            lambda: progress.end(late, "completed"),
-        ):
-            with pytest.raises(LeaseLost):
-                write()
-        progress.put_off(late, 1000)
-        assert BatchLine.objects.get().state == "waiting"
-        progress.record_answer(row, batch=new, answer="{}", is_error=False, tokens=progress.NO_TOKENS)
-        with pytest.raises(LeaseLost):
-            progress.record_answer(row, batch=new, answer="again", is_error=False, tokens=progress.NO_TOKENS)
-        stored = Batch.objects.get()
-        assert (stored.completed, stored.lease, BatchLine.objects.get().answer) == (1, new.lease, "{}")
-
-    await in_thread(lose)()
-    assert (await batch_of(gateway, id))["request_counts"]["completed"] == 1
-
-
-async def test_files_that_a_dead_worker_had_begun_are_written_anew(gateway: LocalGateway) -> None:
-    id = await create(gateway, line("a"))
-
-    def begin() -> None:
-        owner = {"user": User.objects.get(), "made_by": id, "expires_at": timezone.now()}
-        StoredFile.objects.create(filename="x", purpose="batch_output", **owner)
-
-    await in_thread(begin)()
-    async with gateway.engine(answers):
-        await work()
-    files = await in_thread(lambda: list(StoredFile.objects.filter(made_by=id).values_list("is_whole", flat=True)))()
-    assert files == [True]
-
-
-# --- tickets ---------------------------------------------------------------------------------------------------------
-
-
-async def ticket_of(id: str) -> str:
-    def take() -> str:
-        batch = progress.claim()
-        assert batch is not None and batch.batch_id == id
-        return tickets.issue(batch)
-
-    return await in_thread(take)()
-
-
-async def try_ticket(gateway: LocalGateway, ticket: str, path: str = CHAT) -> int:
-    body = json.dumps({"model": "scripted", "messages": [{"role": "user", "content": "hi"}], "prompt": "hi"}).encode()
-    answer = await gateway.ask(path, body=body, headers={"authorization": f"Bearer {ticket}"})
-    assert answer.status is not None
-    return answer.status
-
-
-async def test_a_ticket_is_good_for_its_batchs_endpoint_while_it_runs(gateway: LocalGateway) -> None:
-    id = await create(gateway, line("a"))
-    await work(stopped())
-    ticket = await ticket_of(id)
-    async with gateway.engine(answers):
-        assert await try_ticket(gateway, ticket) == 200
-        for path in ("/v1/completions", "/v1/files", "/v1/key", "/v1/models"):
-            assert await try_ticket(gateway, ticket, path) in (401, 405), path
-        another = ticket.replace(id, "batch_" + "0" * 32)
-        for forged in (ticket[:-1], ticket[:-1] + "!", another, tickets.PREFIX, tickets.PREFIX + "x" * 999):
-            assert await try_ticket(gateway, forged) == 401
-        for fields in (
-            {"leased_until": timezone.now()},
-            {"leased_until": timezone.now() + timedelta(minutes=1), "status": "cancelling"},
-            {"status": "in_progress", "lease": "another"},
-            {"lease": ""},
-        ):
-            await change(id, **fields)
-            assert await try_ticket(gateway, ticket) == 401, fields
-
-
-async def test_a_ticket_grows_old(gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    id = await create(gateway, line("a"))
-    await work(stopped())
-    ticket = await ticket_of(id)
-    monkeypatch.setattr(tickets, "LIFETIME_SECONDS", -1)
-    assert await try_ticket(gateway, ticket) == 401
-
-
-async def test_the_keys_limits_hold_but_its_networks(gateway: LocalGateway) -> None:
-    """The worker is where it is."""
-
-    def limit(**limits: Any) -> None:
-        ApiKey.objects.update(**limits)
-
-    id = await create(gateway, line("a"))
-    await in_thread(limit)(allowed_networks=["10.0.0.0/8"])
-    runtime.current().keys.forget_all()
-    assert (await gateway.ask("/v1/models", method="GET")).status == 403
-    async with gateway.engine(answers):
-        await work()
-    await in_thread(limit)(allowed_networks=[])
-    runtime.current().keys.forget_all()
-    assert (await batch_of(gateway, id))["request_counts"]["completed"] == 1
-
-
-# --- idle capacity ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("stats", "refused"),
-    [
-        (Stats(steps=1, running=0, waiting=0), False),
-        (Stats(steps=1, running=3, waiting=2, batch=5), False),
-        (Stats(steps=1, running=1, waiting=0), False),
-        (Stats(steps=1, running=1, waiting=1, batch=1), True),
-        (Stats(steps=1, running=0, waiting=1), True),
-    ],
-)
-async def test_a_line_waits_while_others_wait(gateway: LocalGateway, stats: Stats, refused: bool) -> None:
-    id = await create(gateway, line("a"))
-    await work(stopped())
-    ticket = await ticket_of(id)
-    async with gateway.engine(answers, stats=stats) as engine:
-        await until(gateway.is_ready)
-        await until(lambda: engine.said >= 2)
-        await until(lambda: all(link.stats for link in runtime.current().engines._links.values()))
-        assert await try_ticket(gateway, ticket) == (503 if refused else 200)
-        assert (await gateway.ledger() == []) is refused
-        # Whoever is no batch is served.
-        assert await try_ticket(gateway, gateway.key) == 200
-
-
-async def test_beside_others_one_line_runs_at_a_time(gateway: LocalGateway) -> None:
-    id = await create(gateway, *(line(name) for name in "abc"))
-    most = 0
-
-    async def counts(engine: Any, request: Any) -> Any:
-        nonlocal most
-        engine.running = getattr(engine, "running", 0) + 1
-        most = max(most, engine.running)
-        yield Accepted(request.id, 7)
-        yield [FirstToken(request.id, 1.0, 3.0), Delta(request.id, "Hello", 2)]
-        await asyncio.sleep(0.05)
-        engine.running -= 1
-        yield [Ended(request.id, 0, "stop"), Finished(request.id, "stop", TALLY)]
-
-    async with gateway.engine(counts, stats=Stats(steps=1, running=1, waiting=0)) as engine:
-        await until(gateway.is_ready)
-        await until(lambda: engine.said >= 2)
-        await until(lambda: ended(gateway, id))
-    assert most == 1
-    assert (await batch_of(gateway, id))["request_counts"]["completed"] == 3
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_it_is_openapi(document: dict[str, Any]) -> None:
 
 
 def test_every_path_of_the_gateway_has_its_operations() -> None:
-    """One that is missing: add it to gateway/schema/operations.py."""
+    """One that is missing: add it to gateway/schema/operations."""
     routed = {(consumer, method) for _, consumer in routes() for method in consumer.methods if method != "HEAD"}
     described = [(operation.consumer, operation.method) for operation in OPERATIONS]
     assert set(described) == routed

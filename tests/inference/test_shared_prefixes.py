@@ -89,6 +89,7 @@ def test_one_text_once_and_not_too_many(model: Model, monkeypatch: pytest.Monkey
     with pytest.raises(ValidationError, match="already"):
         do_share_prefix(model, TEXT, name="again", acting_user=None)
     do_share_prefix(Model.objects.create(name="n", source="n"), TEXT, name="house", acting_user=None)
+    # A lower bound, so that one more is too many.
     monkeypatch.setattr(SharedPrefix, "MOST", 1)
     with pytest.raises(ValidationError, match="up to 1"):
         do_share_prefix(model, TEXT + " More.", name="more", acting_user=None)

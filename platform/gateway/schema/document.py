@@ -10,7 +10,8 @@ from django.contrib.admindocs.views import simplify_regex
 from gateway import routing
 from gateway.endpoint import Endpoint, KeyedEndpoint
 from gateway.schema.components import Schema, components
-from gateway.schema.operations import BINARY, OPERATIONS, Operation
+from gateway.schema.operation import BINARY, Operation
+from gateway.schema.operations import OPERATIONS
 from gateway.schema.statuses import ALWAYS, HEADERS, NUMBERS, RATES, REFUSALS, expected
 
 JSON = "application/json"

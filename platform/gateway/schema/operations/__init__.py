@@ -1,0 +1,5 @@
+"""What each consumer takes and gives: one entry for each operation. Its path is routing's, its key the consumer's."""
+
+from gateway.schema.operations import batches, generating, responses, telling
+
+OPERATIONS = (*generating.OPERATIONS, *responses.OPERATIONS, *batches.OPERATIONS, *telling.OPERATIONS)
