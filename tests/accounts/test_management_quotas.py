@@ -9,10 +9,8 @@ from django.utils import timezone
 from accounts.models import AuditEvent, Quota, Team, User
 from accounts.quotas.verbs import do_boost_quota, do_set_quota
 from accounts.services import IssuedKey, do_add_member, do_create_team, do_issue_key
-from tests.accounts.test_management_api import Ask, boss_key, by_key, managing_key, mia, olga
+from tests.accounts.managing import Ask, by_key, managing_key
 from tests.accounts.test_what_if import used
-
-__all__ = ["boss_key", "mia", "olga"]
 
 
 def put(**fields: Any) -> Quota:
