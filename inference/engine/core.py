@@ -332,6 +332,7 @@ class Core(StepLoop):
             "memory": structs.asdict(self.memory.report()),
             "divergence": structs.asdict(self._divergence.report()),
             "repetition": structs.asdict(self.loops.report()),
+            "pictures": self._eye.counters() if self._eye is not None else {},
         }
 
     # --- what the other threads send ---------------------------------------------------------------------------------
@@ -405,3 +406,7 @@ class Core(StepLoop):
         self._scoring.cancel(wanted)
         if self._looking is not None:
             self._looking.cancel(wanted)
+
+    def _proceed(self, wanted: Wanted) -> None:
+        if self._looking is not None:
+            self._looking.proceed(wanted)

@@ -29,6 +29,9 @@ from inference.engine.text.stops import StopMatcher
 from inference.engine.text.template import PromptError, encode_text, render_chat
 from inference.engine.vision.features import Seen
 
+COARSE_SIDE = 512
+"""Pixels that a picture has at most along either side, where few details are enough: as OpenAI's `low`."""
+
 
 @dataclass(slots=True)
 class Refusal(Exception):
@@ -70,7 +73,7 @@ class _Prompt:
 
 
 def needs_time(request: protocol.Generate) -> bool:
-    """Whether preparing it may take long enough to make others wait: grammars have to be compiled."""
+    """Whether preparing it may take long enough to make others wait: pictures have to be decoded, grammars compiled."""
     return bool(request.media) or request.format is not None or _must_call(request)
 
 
@@ -87,7 +90,7 @@ def prepare(
 ) -> Request:
     """Everything but its place in the queue. Raises Refusal."""
     limits = limits or Limits()
-    prepared = Request(request.id, client, n=request.n)
+    prepared = Request(request.id, client, n=request.n, held=request.held and bool(request.media))
     tools = _tools(request, model)
     form, grammar = _grammar(request, model, tools)
     sampling = _sampling(request, model, limits)
@@ -190,10 +193,13 @@ def _with_pictures(
 def _picture(decoder: Decoder, media: protocol.Media) -> Image.Image:
     """Raises Refusal."""
     try:
-        return Image.fromarray(decoder.image(media.data).pixels)
+        picture = Image.fromarray(decoder.image(media.data).pixels)
     except MediaError as error:
         code = cast(protocol.FailureCode, error.code)
         raise Refusal(code, f"`{media.where}`: {error.message}", media.where) from None
+    if media.coarse:
+        picture.thumbnail((COARSE_SIDE, COARSE_SIDE))
+    return picture
 
 
 @cache

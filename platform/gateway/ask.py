@@ -94,9 +94,9 @@ class Ask:
         return prompts + sum(4 + len(text) // 4 for text in texts) + PICTURE_TOKENS * len(self.sources)
 
     def with_media(self, media: Sequence[Media]) -> "Ask":
-        """The same, with what was found at its sources."""
-        files = [protocol.Media(each.data, each.where) for each in media]
-        return replace(self, prompt=structs.replace(self.prompt, media=files), sources=())
+        """The same, with what was found at its sources. Held, for nobody knows how long it is."""
+        files = [protocol.Media(each.data, each.where, each.coarse) for each in media]
+        return replace(self, prompt=structs.replace(self.prompt, media=files, held=True), sources=())
 
     def most_tokens(self) -> int:
         most = self.prompt.max_tokens

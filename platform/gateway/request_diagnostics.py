@@ -29,9 +29,10 @@ class RequestDiagnostics(Struct, kw_only=True):
     effective_context_source: ContextSource
     context_utilization_pct: float
     """Prompt and longest answer, of the effective context."""
-    # No dialect takes pictures yet.
     visual_inputs: int = 0
+    """Pictures in the prompt."""
     visual_token_estimate: int | None = None
+    """The prompt's tokens that stand for them: counted, not estimated."""
     visual_phase: Literal["unknown"] = "unknown"
     queue_ms: float
     prefill_ms: float
@@ -70,6 +71,8 @@ def diagnose(level: DiagnosticsLevel, end: Finished, ready: Ready, stats: Stats 
         effective_context_tokens=context.effective,
         effective_context_source=context.source,
         context_utilization_pct=round(100 * tokens / context.effective, 2),
+        visual_inputs=0 if diagnosis is None else diagnosis.pictures,
+        visual_token_estimate=diagnosis.picture_tokens if diagnosis is not None and diagnosis.pictures else None,
         queue_ms=round(tally.queue_ms, 3),
         prefill_ms=round(tally.prefill_ms, 3),
         decode_ms=round(tally.decode_ms, 3),

@@ -149,6 +149,9 @@ class Diagnosis(msgspec.Struct, frozen=True):
     preemptions: int
     divergence: Divergence | None = None
     """Of its first prompt."""
+    pictures: int = 0
+    """In its prompt, and how many of its tokens stand for them."""
+    picture_tokens: int = 0
 
 
 class Finished(msgspec.Struct, tag=True):
@@ -247,6 +250,9 @@ class Stats(msgspec.Struct, tag=True):
     """The memory monitor's report; then those of the others."""
     divergence: dict[str, Any] = {}
     repetition: dict[str, Any] = {}
+    pictures: dict[str, int] = {}
+    """Of a model that sees: how many went through its encoder since the start (`encoded`), of how many the features were
+    still known (`remembered`), and the `bytes` of those that are kept."""
 
 
 Event = (

@@ -124,6 +124,11 @@ class Eye:
         while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
 
+    def counters(self) -> dict[str, int]:
+        """As `protocol.Stats` has them."""
+        kept = sum(each.nbytes for each in self._kept.values())
+        return {"encoded": self.looked, "remembered": self.remembered, "bytes": kept}
+
     @contextmanager
     def _breathing(self, breathe: Callable[[], None] | None) -> Iterator[None]:
         self._breath = breathe
