@@ -100,7 +100,8 @@ class Core(StepLoop):
 
     def stats(self) -> Stats:
         """From any thread."""
-        return self.books.stats(self.scheduler.rows, list(self.roster.live.values()))
+        stats = self.books.stats(self.scheduler.rows, list(self.roster.live.values()))
+        return stats if self._eye is None else structs.replace(stats, pictures=self._eye.counters())
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
@@ -332,7 +333,6 @@ class Core(StepLoop):
             "memory": structs.asdict(self.memory.report()),
             "divergence": structs.asdict(self._divergence.report()),
             "repetition": structs.asdict(self.loops.report()),
-            "pictures": self._eye.counters() if self._eye is not None else {},
         }
 
     # --- what the other threads send ---------------------------------------------------------------------------------

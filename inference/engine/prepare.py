@@ -27,7 +27,7 @@ from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
 from inference.engine.text.speech import PLAIN, Speech, State
 from inference.engine.text.stops import StopMatcher
 from inference.engine.text.template import PromptError, encode_text, render_chat
-from inference.engine.vision.features import Seen
+from inference.engine.vision.features import PictureRefused, Seen
 
 COARSE_SIDE = 512
 """Pixels that a picture has at most along either side, where few details are enough: as OpenAI's `low`."""
@@ -187,7 +187,12 @@ def _with_pictures(
     if model.eye is None:
         raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
     text = model.eye.render(messages, options)
-    return text, *model.eye.read(text, [_picture(decoder(), each) for each in request.media])
+    pictures = [_picture(decoder(), each) for each in request.media]
+    try:
+        return text, *model.eye.read(text, pictures)
+    except PictureRefused as error:
+        where = request.media[error.number].where
+        raise Refusal("media_unreadable", f"`{where}`: {error}.", where) from error
 
 
 def _picture(decoder: Decoder, media: protocol.Media) -> Image.Image:

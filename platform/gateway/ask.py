@@ -20,8 +20,9 @@ DEFAULT_TEMPERATURE = 1.0
 MOST_STOPS = 4
 MOST_ANSWERS = 16
 LARGEST = 2**31 - 1
-PICTURE_TOKENS = 256
-"""Of a picture, before its model has counted them."""
+PICTURE_TOKENS = 1
+"""Of a picture, at the least: only its model knows better, and is asked before anything of it is computed. Nobody is
+refused for what a guess made too large."""
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 TokenId = Annotated[int, Meta(ge=0, le=LARGEST)]

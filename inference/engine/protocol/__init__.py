@@ -10,8 +10,8 @@ with one Ended for each answer before a Finished. Those of an Embed or Rerank ar
 
     Accepted, Embedded | Ranked, Finished                                             (or Failed for what is left)
 
-A Generate that is `held` stays at Accepted until its client says Proceed. A Count is answered with one Counted | Failed,
-a Reconcile with one Reconciled. Others import from here, not from the modules.
+A Generate that is `held` stays at Accepted until its client says Proceed. A Count is answered with one
+Counted | Failed, a Reconcile with one Reconciled. Others import from here, not from the modules.
 """
 
 from inference.engine.protocol.events import (

@@ -251,8 +251,8 @@ class Stats(msgspec.Struct, tag=True):
     divergence: dict[str, Any] = {}
     repetition: dict[str, Any] = {}
     pictures: dict[str, int] = {}
-    """Of a model that sees: how many went through its encoder since the start (`encoded`), of how many the features were
-    still known (`remembered`), and the `bytes` of those that are kept."""
+    """Of a model that sees: how many went through its encoder since the start (`encoded`), of how many the features
+    were still known (`remembered`), and the `bytes` of those that are kept."""
 
 
 Event = (

@@ -14,7 +14,7 @@ from mlx_vlm.utils import prepare_inputs
 from PIL import Image
 
 from inference.engine.text.template import PromptError, render_chat
-from inference.engine.vision.features import Features, Picture, Seen
+from inference.engine.vision.features import Features, Picture, PictureRefused, Seen
 from inference.engine.vision.speaker import Speaker, blocks
 
 KEPT_BYTES = 256 << 20
@@ -36,6 +36,7 @@ class Eye:
         self._formatter = MessageFormatter(kind) if kind in MODEL_CONFIG else None
         self._marked = self._render([{"role": "user", "content": [IMAGE]}], {})
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
+        self._kept_bytes = 0
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
         self.remembered = 0
@@ -69,14 +70,15 @@ class Eye:
         return {**message, "content": made["content"] if isinstance(made, dict) else made}
 
     def read(self, text: str, pictures: Sequence[Image.Image]) -> tuple[list[int], Seen]:
-        """The prompt's tokens, and where its pictures are among them. Raises PromptError."""
+        """The prompt's tokens, and where its pictures are among them. Raises PromptError, and PictureRefused for one
+        that the processor can't take: a family may have its own ideas of how thin or small one may be."""
+        alone = [self._alone(number, picture) for number, picture in enumerate(pictures)]
         prompt = self._processed(text, pictures)
         tokens: list[int] = prompt["input_ids"][0].tolist()
         places = np.flatnonzero(prompt["input_ids"][0] == self.token).astype(np.int32)
         found: list[Picture] = []
         first = 0
-        for picture in pictures:
-            inputs = self._processed(self._marked, [picture])
+        for picture, inputs in zip(pictures, alone, strict=True):
             count = int((inputs["input_ids"][0] == self.token).sum())
             found.append(Picture(_digest(picture), first, first + count, inputs))
             first += count
@@ -84,6 +86,14 @@ class Eye:
             raise PromptError("This model's processor can't tell the pictures of this prompt apart.", "messages")
         positions, shift = self._positions(prompt)
         return tokens, Seen(found, places, positions, shift)
+
+    def _alone(self, number: int, picture: Image.Image) -> dict[str, Any]:
+        try:
+            return self._processed(self._marked, [picture])
+        except Exception as error:
+            # Processors raise what they like.
+            width, height = picture.size
+            raise PictureRefused(number, f"this model can't read a picture of {width} x {height} pixels") from error
 
     def _processed(self, text: str, pictures: Sequence[Image.Image]) -> dict[str, Any]:
         inputs = prepare_inputs(self.processor, images=list(pictures), prompts=[text])
@@ -121,13 +131,13 @@ class Eye:
         self.looked += 1
         picture.features, picture.inputs = features, {}
         self._kept[key] = features
-        while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
-            self._kept.popitem(last=False)
+        self._kept_bytes += features.nbytes
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
 
     def counters(self) -> dict[str, int]:
-        """As `protocol.Stats` has them."""
-        kept = sum(each.nbytes for each in self._kept.values())
-        return {"encoded": self.looked, "remembered": self.remembered, "bytes": kept}
+        """As `protocol.Stats` has them. From any thread."""
+        return {"encoded": self.looked, "remembered": self.remembered, "bytes": self._kept_bytes}
 
     @contextmanager
     def _breathing(self, breathe: Callable[[], None] | None) -> Iterator[None]:

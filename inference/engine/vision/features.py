@@ -12,6 +12,14 @@ from inference.engine.prefix.keys import Media
 Places = NDArray[np.int32]
 
 
+class PictureRefused(Exception):
+    """number: which of the prompt's pictures. The message is meant for the request's user."""
+
+    def __init__(self, number: int, message: str):
+        super().__init__(message)
+        self.number = number
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """Of one picture's tokens.
