@@ -57,7 +57,12 @@ def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *pictures: Im
     eye = model.eye
     assert eye is not None
     made = generate(
-        model.model.model, eye.processor, eye.render(messages, {}), image=list(pictures), max_tokens=16, temperature=0.0
+        model.model.model,
+        eye.processor,
+        model.render(messages, {}),
+        image=list(pictures),
+        max_tokens=16,
+        temperature=0.0,
     )
     return str(made.text).strip()
 
@@ -69,7 +74,7 @@ def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *pictures
     eye = model.eye
     assert eye is not None
     said = engine.tap.script.get(id, engine.said(id))
-    inputs = prepare_inputs(eye.processor, images=list(pictures), prompts=[eye.render(messages, {})])
+    inputs = prepare_inputs(eye.processor, images=list(pictures), prompts=[model.render(messages, {})])
     ids, mask, pixels = inputs.pop("input_ids"), inputs.pop("attention_mask"), inputs.pop("pixel_values")
     whole = model.model.model
     features = whole.get_input_embeddings(ids, pixels, mask=mask, **inputs).to_dict()
