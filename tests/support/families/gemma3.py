@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.support.families import made
 
-SIZE, PATCH, TOKENS = 56, 14, 4
+SIZE, PATCH, TOKENS = 56, 14, 16
 
 
 def make(folder: Path) -> Path:
