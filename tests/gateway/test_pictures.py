@@ -9,7 +9,6 @@ from typing import Any
 
 import openai
 import pytest
-from PIL import Image
 
 from inference.builtin.vision.scenes import COLOURS
 from tests.support.pictures import data_url, picture, png
