@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import mlx_vlm
 import pytest
 from mlx_vlm.prompt_utils import apply_chat_template
+from PIL import Image
 
 from inference.engine.model import LoadedModel
 from inference.engine.text.template import PromptError
@@ -72,6 +74,22 @@ def test_more_pictures_than_words_for_them(model: LoadedModel) -> None:
         model.eye.read(model.render(shown("What is it?"), {}), [RED, BLUE])
     with pytest.raises(PromptError, match="processor can't"):
         model.eye.read(model.render(shown("What is it?", 2), {}), [RED])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (5000, 10), (13, 7)])
+def test_odd_pictures_are_read_or_refused(model: LoadedModel, size: tuple[int, int]) -> None:
+    """Some processors have bounds for a picture's shape; that is nobody's failure but the request's."""
+    assert model.eye is not None
+    odd = Image.new("RGB", size, (10, 200, 30))
+    try:
+        _, seen = model.eye.read(model.render(shown("What is it?"), {}), [odd])
+    except PromptError as error:
+        assert max(size) / min(size) > 200 and str(error).startswith("This model's processor can't read")
+        return
+    (only,) = seen.pictures
+    model.eye.look(only, "odd")
+    assert only.features is not None
+    assert mx.isfinite(only.features.rows).all().item() and len(only.features.rows) == only.last
 
 
 def test_ends_of_turns_are_found_in_templates_of_lists() -> None:
