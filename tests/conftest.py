@@ -32,7 +32,7 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture(scope="session")
 def seeing(tmp_path_factory: pytest.TempPathFactory, web: Web) -> Iterator[Server]:
-    """An Atelier with both built-in models, that for text its default, which may fetch from one host of this machine."""
+    """Both built-in models, that for text the default. It may fetch from one host of this machine."""
     models = ("atelier-tiny", "atelier-tiny-vl")
     limits = {"ATELIER_ALLOW_MEDIA_HOSTS": web.listed.name, "ATELIER_MEDIA_TIMEOUT": "5"}
     with Server(tmp_path_factory.mktemp("seeing") / "data", *models, **limits) as running:

@@ -12,8 +12,7 @@ import pytest
 from tests.clients import cells
 from tests.clients.environments import CLIENTS, Environment
 from tests.clients.matrix import MATRIX
-from tests.gateway.pictured import data_url
-from tests.support.pictures import picture
+from tests.support.pictures import data_url, picture
 from tests.support.server import Server
 
 RUN_SECONDS = 240

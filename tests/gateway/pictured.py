@@ -1,22 +1,13 @@
 """A question about pictures, as each dialect asks it."""
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from PIL import Image
-
-from tests.support.pictures import png
 
 SEES, READS = "atelier-tiny-vl", "atelier-tiny"
 COLOUR, SHAPE = "What colour is it?", "What shape is it?"
-
-
-def data_url(shot: Image.Image | bytes, type: str = "image/png") -> str:
-    data = shot if isinstance(shot, bytes) else png(shot)
-    return f"data:{type};base64,{base64.b64encode(data).decode()}"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from inference.builtin.vision.scenes import COLOURS
-from tests.gateway.pictured import COLOUR, READS, SEES, SHAPE, data_url
-from tests.support.pictures import picture
+from tests.gateway.pictured import COLOUR, READS, SEES, SHAPE
+from tests.support.pictures import data_url, picture
 from tests.support.pictures_host import Web
 from tests.support.server import Server
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.gateway.pictured import COLOUR, DIALECTS, SEES, SHAPE, Dialect, data_url
-from tests.support.pictures import picture
+from tests.gateway.pictured import COLOUR, DIALECTS, SEES, SHAPE, Dialect
+from tests.support.pictures import data_url, picture
 from tests.support.server import Server
 
 HOW_MANY = "How many shapes are there?"

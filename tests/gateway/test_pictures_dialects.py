@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.pictured import COLOUR, DIALECTS, SEES, SHAPE, Dialect, data_url, image_block
-from tests.support.pictures import picture, png
+from tests.gateway.pictured import COLOUR, DIALECTS, SEES, SHAPE, Dialect, image_block
+from tests.support.pictures import data_url, picture, png
 from tests.support.pictures_host import Web
 from tests.support.server import Server
 

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.pictured import COLOUR, DIALECTS, READS, SEES, Dialect, data_url
+from tests.gateway.pictured import COLOUR, DIALECTS, READS, SEES, Dialect
 from tests.support.media_made import png_bomb
-from tests.support.pictures import picture, png
+from tests.support.pictures import data_url, picture, png
 from tests.support.pictures_host import PAGE, Web
 from tests.support.server import Server
 
