@@ -21,7 +21,7 @@ PERSON_QUESTION = "Ada is 36 years old and lives in Paris. Write this as JSON wi
 BOOKING_QUESTION = "Book a table for 4 on Friday."
 SEES = "atelier-tiny-vl"
 COLOUR_QUESTION, SHAPE_QUESTION = "What colour is it?", "What shape is it?"
-COMPARE_QUESTION = "Which one is red?"
+COMPARE_QUESTION = "What differs?"
 RED, BLUE = os.environ.get("CLIENT_RED", ""), os.environ.get("CLIENT_BLUE", "")
 """A circle and a square, as data URLs."""
 WRONG_KEY = "sk-atelier-wrong"

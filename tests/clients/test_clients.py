@@ -30,7 +30,11 @@ OWN_ERRORS = {
 }
 STATUSES = {"wrong_key": 401, "unknown_model": 404, "bad_request": 400}
 
-PICTURED = {"colour": "red", "shape": "circle", "compared": "red and blue: the first"}
+PICTURED = {
+    "colour": "red",
+    "shape": "circle",
+    "compared": "A red circle and a blue square: the colour and the shape.",
+}
 SHOWING = ("anthropic-python", "langchain-openai", "litellm", "openai-node", "openai-python", "openai-python-1")
 """Clients whose scripts send pictures."""
 

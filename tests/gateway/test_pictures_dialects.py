@@ -15,6 +15,7 @@ from tests.support.server import Server
 
 RED, BLUE = data_url(picture("red", "circle")), data_url(picture("blue", "square"))
 RESPONSES, MESSAGES, CHAT = (DIALECTS[name] for name in ("responses", "messages", "chat"))
+BOTH = "the colour and the shape."
 each_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 
 
@@ -46,8 +47,8 @@ def test_it_sees(http: httpx.Client, web: Web, dialect: Dialect) -> None:
 
 @each_dialect
 def test_two_are_compared(http: httpx.Client, dialect: Dialect) -> None:
-    assert dialect.say(http, "Which one is red?", RED, BLUE) == "red and blue: the first"
-    assert dialect.say(http, "Which one is red?", BLUE, RED) == "blue and red: the second"
+    assert dialect.say(http, "What differs?", RED, BLUE) == f"A red circle and a blue square: {BOTH}"
+    assert dialect.say(http, "What differs?", BLUE, RED) == f"A blue square and a red circle: {BOTH}"
 
 
 @each_dialect
