@@ -38,6 +38,8 @@ PLANNED = {0: "insufficient_quota", 1: "rate_limit_exceeded"}
 FLAGS = ("--max-num-seqs", "64", "--max-waiting", "1000")
 PAUSE_SECONDS = 0.5
 """After a refusal."""
+COMING_SECONDS = 2.0
+"""Over which the streams of a phase begin, one after another."""
 OVERHEAD_MS = 15.0
 
 
@@ -94,6 +96,7 @@ class Load:
         async with httpx.AsyncClient(timeout=300, limits=limits) as client, asyncio.TaskGroup() as group:
             for key, url in islice(zip(cycle(keys), cycle(self._server.base_urls), strict=False), streams):
                 group.create_task(self._client(client, phase, key, url, began + seconds))
+                await asyncio.sleep(COMING_SECONDS / streams)
         phase.seconds = monotonic() - began
         phase.cpu = {name: after - before[name] for name, after in self._cpu().items()}
         return phase
