@@ -26,6 +26,8 @@ IMAGE = {"type": "image"}
 VIDEO = {"type": "video"}
 """Parts of a message that stand for the next of its pictures, or clips."""
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+Inputs = dict[str, Any]
+"""What a processor makes of text, pictures and clips: arrays by name."""
 
 log = logging.getLogger(__name__)
 
@@ -87,15 +89,19 @@ class Eye:
         made = self._formatter.format_message(message["content"], num_images=0, num_audios=0)
         return {**message, "content": made["content"] if isinstance(made, dict) else made}
 
-    def read(self, text: str, shots: Sequence[Shot]) -> tuple[list[int], Seen]:
-        """The prompt's tokens, and where its pictures and clips are among them. Raises PromptError."""
+    def alone(self, shot: Shot) -> Inputs:
+        """What the processor makes of a picture or clip by itself. Raises what processors raise."""
+        return self._processed(self._marked["video" if isinstance(shot, Clip) else "image"], [shot])
+
+    def read(self, text: str, shots: Sequence[Shot], alone: Sequence[Inputs]) -> tuple[list[int], Seen]:
+        """The prompt's tokens, and where its pictures and clips are among them. alone: what `alone` has made of each.
+        Raises PromptError."""
         prompt = self._processed(text, shots)
         tokens: list[int] = prompt["input_ids"][0].tolist()
         places = self._places(prompt)
         found: list[Picture] = []
         first = 0
-        for shot in shots:
-            inputs = self._processed(self._marked["video" if isinstance(shot, Clip) else "image"], [shot])
+        for shot, inputs in zip(shots, alone, strict=True):
             last = first + len(self._places(inputs))
             found.append(Picture(_digest(shot), first, last, inputs))
             first = last
@@ -104,7 +110,7 @@ class Eye:
         positions, shift = self._positions(prompt)
         return tokens, Seen(found, places, positions, shift)
 
-    def _processed(self, text: str, shots: Sequence[Shot]) -> dict[str, Any]:
+    def _processed(self, text: str, shots: Sequence[Shot]) -> Inputs:
         pictures = [shot for shot in shots if not isinstance(shot, Clip)]
         films = [shot for shot in shots if isinstance(shot, Clip)]
         more: dict[str, Any] = {}
@@ -113,11 +119,11 @@ class Eye:
         inputs = prepare_inputs(self.processor, images=pictures or None, prompts=[text], **more)
         return {name: np.array(value) for name, value in inputs.items() if value is not None}
 
-    def _places(self, prompt: dict[str, Any]) -> Any:
+    def _places(self, prompt: Inputs) -> Any:
         """int32 [seen]."""
         return np.flatnonzero(np.isin(prompt["input_ids"][0], self._tokens)).astype(np.int32)
 
-    def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
+    def _positions(self, prompt: Inputs) -> tuple[Any, int]:
         if not self._speaker.axes:
             return None, 0
         grids = [mx.array(prompt[name]) if name in prompt else None for name in ("image_grid_thw", "video_grid_thw")]
@@ -129,7 +135,7 @@ class Eye:
         """Whether the template, the processor and the model really do what the configuration has a token for."""
         try:
             self._marked["video"] = self._render([{"role": "user", "content": [VIDEO]}], {})
-            inputs = self._processed(self._marked["video"], [clips.trial()])
+            inputs = self.alone(clips.trial())
             plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(self._places(inputs))]
             made = self._encoded(inputs).rows
             return bool(self._count(self._marked["video"]).sum() == 1 and (made != plain).any(axis=-1).all().item())
@@ -157,7 +163,7 @@ class Eye:
         while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
 
-    def _encoded(self, inputs: dict[str, Any]) -> Features:
+    def _encoded(self, inputs: Inputs) -> Features:
         """Of the one picture or clip that these inputs are for."""
         given = {name: mx.array(value) for name, value in inputs.items()}
         made = self._speaker.model.get_input_embeddings(
