@@ -11,7 +11,7 @@ from PIL import Image
 from inference.builtin.vision.architecture import FOLDER
 from inference.builtin.vision.scenes import COLOURS
 from inference.engine.model import LoadedModel, load_model
-from inference.engine.prepare import Refusal, decoder
+from inference.engine.prepare import Refusal
 from inference.engine.protocol import Media
 from inference.engine.vision.clips import choice
 from tests.support.engine_made import MATRIX, Engine
@@ -24,6 +24,7 @@ from tests.support.pictures import (
     film,
     own_answer,
     picture,
+    read,
     seeing,
     shown,
 )
@@ -61,7 +62,7 @@ def test_gates_1_many_clips_at_once(request: pytest.FixtureRequest) -> None:
         text = engine.submit([], messages=[{"role": "user", "content": "Who are you?"}], max_tokens=20)
         engine.finish()
         for id, (messages, shot) in asked.items():
-            assert engine.text(id).strip() == own_answer(engine.model, messages, shot, max_tokens=40)
+            assert engine.text(id).strip() == own_answer(engine.model, messages, shot, count=40)
             cell.within(deviation(engine, id, messages, shot), TOLERANCE)
         assert engine.text(text).startswith("I am atelier-tiny-vl")
     with MATRIX.cell(request, KIND, "1 batch") as cell, Engine(seeing()) as engine:
@@ -88,7 +89,7 @@ def test_gates_1_the_change_is_named(tmp_path: Path) -> None:
 def own_answer_of_a_file(model: LoadedModel, question: str, file: Path) -> str:
     eye = model.eye
     assert eye is not None
-    text = eye.render(shown(question, [VIDEO]), {})
+    text = model.render(shown(question, [VIDEO]), {})
     made = generate(model.model.model, eye.processor, text, video=[str(file)], max_tokens=40, temperature=0.0)
     return str(made.text).strip()
 
@@ -125,7 +126,7 @@ def test_gates_1_alone(request: pytest.FixtureRequest, strategy: str) -> None:
     with MATRIX.cell(request, KIND, "1 batch") as cell, Engine(seeing(), cache_strategy=strategy) as engine:
         id = ask(engine, shown(CHANGE, [VIDEO]), SQUARES, max_tokens=40)
         engine.finish()
-        assert engine.text(id).strip() == own_answer(engine.model, shown(CHANGE, [VIDEO]), SQUARES, max_tokens=40)
+        assert engine.text(id).strip() == own_answer(engine.model, shown(CHANGE, [VIDEO]), SQUARES, count=40)
         cell.within(deviation(engine, id, shown(CHANGE, [VIDEO]), SQUARES), TOLERANCE)
 
 
@@ -226,11 +227,10 @@ def test_frames_are_pictures_to_a_model_without_a_word_for_clips(
         seen = engine.sequences[id].seen
         assert seen is not None and len(seen.pictures) == 4
         told = shown("Which one is red?", 4)
-        cell.within(deviation(engine, id, told, RED, *own_frames(frames, 3)), TOLERANCE)
-
-
-def own_frames(shot: Film, count: int) -> list[Any]:
-    return [Image.fromarray(frame) for frame in decoder().video(shot.data, 2.0, count).frames]
+        cell.within(
+            deviation(engine, id, told, RED, *map(Image.fromarray, read(wordless, frames, max_frames=3).frames)),
+            TOLERANCE,
+        )
 
 
 def test_a_long_clip_is_few_pictures(wordless: LoadedModel) -> None:

@@ -42,7 +42,7 @@ def read(
     shown = [(_decoded(eye, decoder, part, file), file.where) for part, file in zip(parts, request.media, strict=True)]
     if not eye.sees_clips:
         messages, shown = as_pictures(messages, shown)
-    text = eye.render([_bare(message) for message in messages], options)
+    text = eye.wording.render([_bare(message) for message in messages], options)
     alone = [_alone(eye, shot, where) for shot, where in shown]
     return text, *eye.read(text, [shot for shot, _ in shown], alone)
 
