@@ -22,7 +22,9 @@ from tests.support.pictures import (
     ask,
     deviation,
     film,
+    of_family,
     own_answer,
+    own_tokens,
     picture,
     read,
     seeing,
@@ -200,6 +202,43 @@ def test_gates_4_a_preempted_row_goes_on(request: pytest.FixtureRequest) -> None
         assert engine.core.books.preemptions == 1
         for id, (messages, shot) in asked.items():
             cell.within(deviation(engine, id, messages, shot), TOLERANCE)
+
+
+# --- other families --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+def test_gates_1_families_with_a_word_for_clips(request: pytest.FixtureRequest, family: str) -> None:
+    """Without times in the prompt, and with a tower of their own. mlx-vlm's own generate forgets the clips of a prompt
+    that has pictures too, in these."""
+    model = of_family(family)
+    assert model.eye is not None and model.eye.sees_clips
+    with MATRIX.cell(request, f"{family}, clips", "1 batch") as cell, Engine(model, prefill_chunk=64) as engine:
+        wish = {**VIDEO, "max_frames": 4}
+        asked: dict[str, tuple[Any, ...]] = {}
+        for messages, shots in (
+            (shown(CHANGE, [wish]), (REDDENS,)),
+            (shown(CHANGE, [wish, wish], before="Look. "), (SQUARES, LONG)),
+            (shown(COLOUR), (RED,)),
+        ):
+            asked[ask(engine, messages, *shots)] = (messages, shots)
+        engine.finish()
+        assert engine.core.batching == "batched" and engine.most_rows > 1
+        for id, (messages, shots) in asked.items():
+            assert engine.said(id) == own_tokens(model, messages, *shots)
+            cell.within(deviation(engine, id, messages, *shots), TOLERANCE)
+
+
+@pytest.mark.parametrize("family", ["llava", "idefics3", "smolvlm", "gemma3", "pixtral"])
+def test_gates_1_families_that_are_shown_pictures(request: pytest.FixtureRequest, family: str) -> None:
+    model = of_family(family)
+    assert model.eye is not None and not model.eye.sees_clips
+    with MATRIX.cell(request, f"{family}, clips", "1 batch") as cell, Engine(model) as engine:
+        id = ask(engine, shown(CHANGE, [{**VIDEO, "max_frames": 3}]), REDDENS)
+        engine.finish()
+        frames = [*map(Image.fromarray, read(model, REDDENS, max_frames=3).frames)]
+        assert engine.said(id) == own_tokens(model, shown(CHANGE, 3), *frames)
+        cell.within(deviation(engine, id, shown(CHANGE, 3), *frames), TOLERANCE)
 
 
 # --- models without a word for clips ---------------------------------------------------------------------------------
