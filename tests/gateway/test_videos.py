@@ -1,6 +1,5 @@
 """Videos in conversations, from OpenAI's SDK through a whole Atelier to the built-in vision model."""
 
-import base64
 import functools
 import http.server
 import io
@@ -13,13 +12,13 @@ import openai
 import pytest
 
 from tests.support.media_made import animation, clip, png, wav
-from tests.support.pictures import film, picture
-from tests.support.pictures import png as shot_png
+from tests.support.pictures import data_url, film, picture
 from tests.support.server import Server
 
 REDDENS = film(("blue", "circle"), ("red", "circle"))
 LONG = film(*[("green", "star"), ("black", "star")] * 4, rate=4)
 CHANGE, NAMED = "What changes?", "the circle turns from blue to red."
+MP4 = "video/mp4"
 SEES, READS = "atelier-tiny-vl", "atelier-tiny"
 Part = dict[str, Any]
 
@@ -62,10 +61,6 @@ def sdk(seeing: Server) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{seeing.base_url}/v1", api_key=seeing.key, max_retries=0, timeout=60)
 
 
-def data_url(data: bytes, type: str = "video/mp4") -> str:
-    return f"data:{type};base64,{base64.b64encode(data).decode()}"
-
-
 def video(url: str, **wishes: Any) -> Part:
     return {"type": "video_url", "video_url": {"url": url}, **wishes}
 
@@ -94,7 +89,7 @@ def prompt_tokens(sdk: openai.OpenAI, part: Part, **extra: Any) -> int:
 
 
 def parts_of_every_shape(host: str) -> list[Part]:
-    inside = data_url(REDDENS.data)
+    inside = data_url(REDDENS.data, MP4)
     return [
         video(inside),
         {"type": "video_url", "video_url": inside},
@@ -117,7 +112,7 @@ def test_an_absolute_path_under_the_folder(sdk: openai.OpenAI, folder: Path) -> 
 
 
 def test_a_stream(sdk: openai.OpenAI) -> None:
-    chunks = ask(sdk, CHANGE, video(data_url(REDDENS.data)), stream=True)
+    chunks = ask(sdk, CHANGE, video(data_url(REDDENS.data, MP4)), stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks).strip().endswith(NAMED)
 
 
@@ -131,8 +126,8 @@ def test_an_animation_is_a_video_too(sdk: openai.OpenAI) -> None:
 
 
 def test_with_pictures_and_in_several_turns(sdk: openai.OpenAI) -> None:
-    inside = video(data_url(REDDENS.data))
-    image = {"type": "image_url", "image_url": {"url": data_url(shot_png(picture("red", "circle")), "image/png")}}
+    inside = video(data_url(REDDENS.data, MP4))
+    image = {"type": "image_url", "image_url": {"url": data_url(picture("red", "circle"))}}
     before = ask(sdk, CHANGE, inside, image)
     messages = [*shown(CHANGE, inside, image), {"role": "assistant", "content": said(before)},
                 *shown("What colour is it?", image)]  # fmt: skip
@@ -148,14 +143,14 @@ def test_with_pictures_and_in_several_turns(sdk: openai.OpenAI) -> None:
 def test_frames_are_counted_as_the_model_reads_them(sdk: openai.OpenAI, seeing: Server) -> None:
     """Two of them are a group of tokens behind its time; the ledger says so, too."""
     none = ask(sdk, CHANGE, max_tokens=1).usage.prompt_tokens
-    two = prompt_tokens(sdk, video(data_url(LONG.data)), video_max_frames=2)
-    four = prompt_tokens(sdk, video(data_url(LONG.data)), video_max_frames=4)
+    two = prompt_tokens(sdk, video(data_url(LONG.data, MP4)), video_max_frames=2)
+    four = prompt_tokens(sdk, video(data_url(LONG.data, MP4)), video_max_frames=4)
     assert two - none >= 16 and four > two
     assert seeing.ledger()[-1]["prompt_tokens"] == four
 
 
 def test_a_part_s_own_wishes_come_before_the_request_s(sdk: openai.OpenAI) -> None:
-    inside = data_url(LONG.data)
+    inside = data_url(LONG.data, MP4)
     four = prompt_tokens(sdk, video(inside), video_max_frames=4)
     assert prompt_tokens(sdk, video(inside, max_frames=4), video_max_frames=8) == four
     assert prompt_tokens(sdk, video(inside), video_fps=1) == four, "of four seconds"
@@ -172,7 +167,7 @@ def test_the_cache_knows_a_video_by_its_frames(sdk: openai.OpenAI, mark: str, wi
 
     def cached(**extra: float) -> int:
         before = {"type": "text", "text": mark}
-        answer = ask(sdk, CHANGE, before, video(data_url(LONG.data)), max_tokens=1, extra_body=extra)
+        answer = ask(sdk, CHANGE, before, video(data_url(LONG.data, MP4)), max_tokens=1, extra_body=extra)
         tokens: int = answer.usage.prompt_tokens_details.cached_tokens
         return tokens
 
@@ -197,11 +192,11 @@ WRONG: list[tuple[str, str]] = [
     ("data:video/mp4;base64,", "invalid_media"),
     ("data:video/mp4;base64,AAA", "invalid_media"),
     ("data:text/plain;base64,AAAA", "invalid_media"),
-    (data_url(clip(frames=0)), "media_unreadable"),
-    (data_url(REDDENS.data[:300]), "media_unreadable"),
-    (data_url(b"This is no video at all."), "media_unsupported"),
-    (data_url(png()), "media_unreadable"),
-    (data_url(wav()), "media_unsupported"),
+    (data_url(clip(frames=0), MP4), "media_unreadable"),
+    (data_url(REDDENS.data[:300], MP4), "media_unreadable"),
+    (data_url(b"This is no video at all.", MP4), "media_unsupported"),
+    (data_url(png(), MP4), "media_unreadable"),
+    (data_url(wav(), MP4), "media_unsupported"),
     (data_url(animation("GIF", [(255, 0, 0), (0, 0, 255)]), "image/gif"), "media_unsupported"),  # 16×8 pixels
 ]
 
@@ -231,11 +226,11 @@ def test_what_can_t_be_read_costs_nothing(sdk: openai.OpenAI, seeing: Server, ho
 )
 def test_wishes_that_make_no_sense(sdk: openai.OpenAI, fields: dict[str, Any], param: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(sdk, CHANGE, video(data_url(REDDENS.data)), extra_body=fields)
+        ask(sdk, CHANGE, video(data_url(REDDENS.data, MP4)), extra_body=fields)
     assert caught.value.param == param
     name = param.removeprefix("video_")
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(sdk, CHANGE, video(data_url(REDDENS.data), **{name: fields[param]}))
+        ask(sdk, CHANGE, video(data_url(REDDENS.data, MP4), **{name: fields[param]}))
     assert caught.value.param == f"messages[0].content[0].{name}"
 
 

@@ -1,5 +1,6 @@
 """Pictures and clips to ask the built-in vision model about, and what mlx-vlm itself makes of them."""
 
+import base64
 import io
 from dataclasses import dataclass, field
 from functools import cache
@@ -54,6 +55,12 @@ def png(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
+def data_url(shot: Image.Image | bytes, type: str = "image/png") -> str:
+    """shot: a picture, or what is to pass for one or for a video."""
+    data = shot if isinstance(shot, bytes) else png(shot)
+    return f"data:{type};base64,{base64.b64encode(data).decode()}"
+
+
 @dataclass(frozen=True, eq=False)
 class Film:
     """A clip of these frames, two a second unless said otherwise."""
@@ -72,9 +79,6 @@ class Film:
                 container.mux(stream.encode(av.VideoFrame.from_image(frame)))
             container.mux(stream.encode())
         object.__setattr__(self, "data", file.getvalue())
-
-    def part(self, **wishes: float) -> dict[str, Any]:
-        return {"type": "video", **wishes}
 
 
 Shot = Image.Image | Film
