@@ -1,4 +1,4 @@
-"""Pictures to tokens and features, by the model's own processor and encoder."""
+"""Pictures and clips to tokens and features, by the model's own processor and encoder."""
 
 import hashlib
 import logging
@@ -11,16 +11,20 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx_vlm.utils import prepare_inputs
-from PIL import Image
 
+from inference.engine.media.decoder import Clip
 from inference.engine.text.template import PromptError
+from inference.engine.vision import clips
 from inference.engine.vision.features import Features, Picture, Seen
+from inference.engine.vision.prompt import Shot
 from inference.engine.vision.speaker import Speaker, blocks
 from inference.engine.vision.wording import Wording
 
 KEPT_BYTES = 256 << 20
 """Of features that no running request needs, for when their picture comes again."""
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+Inputs = dict[str, Any]
+"""What a processor makes of text, pictures and clips: arrays by name."""
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +36,10 @@ class Eye:
         self._speaker = speaker
         self.processor = processor
         self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
+        video = getattr(config, "video_token_index", None) or getattr(config, "video_token_id", None)
+        self._tokens = [self.token] if video is None else [self.token, int(video)]
+        """That stand for pictures and clips in prompts."""
         self.wording = Wording(processor, tokenizer, str(config.model_type))
-        self._marked = self.wording.alone("image")
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
@@ -42,41 +48,74 @@ class Eye:
         for name in TOWERS:
             for block in blocks(getattr(speaker.model, name, None)):
                 self._slow_down(block)
+        self.sees_clips = video is not None and self._sees_clips()
+        """The model has a word for clips of its own; others are shown the frames as pictures."""
 
     # --- prompts -----------------------------------------------------------------------------------------------------
 
-    def read(self, text: str, pictures: Sequence[Image.Image]) -> tuple[list[int], Seen]:
-        """The prompt's tokens, and where its pictures are among them. Raises PromptError."""
-        prompt = self._processed(text, pictures)
+    def choice(self, fps: float | None, max_frames: int | None) -> clips.Choice:
+        """Which frames of a clip are wanted, where the request says so much."""
+        return clips.choice(self.processor, native=self.sees_clips, fps=fps, max_frames=max_frames)
+
+    def alone(self, shot: Shot) -> Inputs:
+        """What the processor makes of a picture or clip by itself. Raises what processors raise."""
+        return self._processed(self.wording.alone("video" if isinstance(shot, Clip) else "image"), [shot])
+
+    def read(self, text: str, shots: Sequence[Shot], alone: Sequence[Inputs]) -> tuple[list[int], Seen]:
+        """The prompt's tokens, and where its pictures and clips are among them. alone: what `alone` has made of each.
+        Raises PromptError."""
+        prompt = self._processed(text, shots)
         tokens: list[int] = prompt["input_ids"][0].tolist()
-        places = np.flatnonzero(prompt["input_ids"][0] == self.token).astype(np.int32)
+        places = self._places(prompt)
         found: list[Picture] = []
         first = 0
-        for picture in pictures:
-            inputs = self._processed(self._marked, [picture])
-            count = int((inputs["input_ids"][0] == self.token).sum())
-            found.append(Picture(_digest(picture), first, first + count, inputs))
-            first += count
+        for shot, inputs in zip(shots, alone, strict=True):
+            last = first + len(self._places(inputs))
+            found.append(Picture(_digest(shot), first, last, inputs))
+            first = last
         if first != len(places) or not all(each.first < each.last for each in found):
             raise PromptError("This model's processor can't tell the pictures of this prompt apart.", "messages")
         positions, shift = self._positions(prompt)
         return tokens, Seen(found, places, positions, shift)
 
-    def _processed(self, text: str, pictures: Sequence[Image.Image]) -> dict[str, Any]:
+    def _processed(self, text: str, shots: Sequence[Shot]) -> Inputs:
+        pictures = [shot for shot in shots if not isinstance(shot, Clip)]
+        films = [shot for shot in shots if isinstance(shot, Clip)]
+        more: dict[str, Any] = {}
+        if films:
+            more = {"videos": [*map(clips.pixels, films)], "video_metadata": [*map(clips.facts, films)]}
         try:
-            inputs = prepare_inputs(self.processor, images=list(pictures), prompts=[text])
+            inputs = prepare_inputs(self.processor, images=pictures or None, prompts=[text], **more)
         except ValueError as error:  # that is what mlx-vlm makes of whatever a processor raises
             log.warning("a model's processor refused a prompt: %s", type(error).__name__)
             raise PromptError("This model's processor can't read a prompt with these pictures.", "messages") from error
         return {name: np.array(value) for name, value in inputs.items() if value is not None}
 
-    def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
+    def _places(self, prompt: Inputs) -> Any:
+        """int32 [seen]."""
+        return np.flatnonzero(np.isin(prompt["input_ids"][0], self._tokens)).astype(np.int32)
+
+    def _positions(self, prompt: Inputs) -> tuple[Any, int]:
         if not self._speaker.axes:
             return None, 0
-        grid = mx.array(prompt["image_grid_thw"])
+        grids = [mx.array(prompt[name]) if name in prompt else None for name in ("image_grid_thw", "video_grid_thw")]
         ids = mx.array(prompt["input_ids"])
-        positions, shift = self._speaker.language.get_rope_index(ids, grid, None, mx.ones_like(ids))
+        positions, shift = self._speaker.language.get_rope_index(ids, *grids, mx.ones_like(ids))
         return np.array(positions, np.int32)[:, 0], int(shift.item())
+
+    def _sees_clips(self) -> bool:
+        """Whether the template, the processor and the model really do what the configuration has a token for."""
+        if "video" not in self.wording.kinds:
+            return False
+        try:
+            inputs = self.alone(clips.trial())
+            places = self._places(inputs)
+            plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(places)]
+            changed = (self._encoded(inputs).rows != plain).any(axis=-1).all()
+            return bool(places.size and changed.item())
+        except Exception as error:  # whatever comes of it, there is another way
+            log.info("clips are shown as pictures to this model: %s", type(error).__name__)
+            return False
 
     # --- features ----------------------------------------------------------------------------------------------------
 
@@ -89,21 +128,24 @@ class Eye:
             self.remembered += 1
             picture.features, picture.inputs = known, {}
             return
-        inputs = {name: mx.array(value) for name, value in picture.inputs.items()}
-        ids = inputs.pop("input_ids")
         with self._breathing(breathe):
-            made = self._speaker.model.get_input_embeddings(
-                ids, inputs.pop("pixel_values"), mask=inputs.pop("attention_mask", None), **inputs
-            )
-            places = mx.array(np.flatnonzero(np.array(ids[0]) == self.token).astype(np.int32))
-            levels = made.deepstack_visual_embeds
-            features = Features(made.inputs_embeds[0][places], tuple(levels) if levels is not None else ())
+            features = self._encoded(picture.inputs)
             mx.eval(features.rows, features.deep)
         self.looked += 1
         picture.features, picture.inputs = features, {}
         self._kept[key] = features
         while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
+
+    def _encoded(self, inputs: Inputs) -> Features:
+        """Of the one picture or clip that these inputs are for."""
+        given = {name: mx.array(value) for name, value in inputs.items()}
+        made = self._speaker.model.get_input_embeddings(
+            given.pop("input_ids"), given.pop("pixel_values", None), mask=given.pop("attention_mask", None), **given
+        )
+        levels = made.deepstack_visual_embeds
+        rows = made.inputs_embeds[0][mx.array(self._places(inputs))]
+        return Features(rows, tuple(levels) if levels is not None else ())
 
     @contextmanager
     def _breathing(self, breathe: Callable[[], None] | None) -> Iterator[None]:
@@ -128,7 +170,9 @@ class Eye:
         block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
 
 
-def _digest(picture: Image.Image) -> bytes:
-    mark = hashlib.sha256(f"{picture.size}".encode())
-    mark.update(picture.tobytes())
+def _digest(shot: Shot) -> bytes:
+    if isinstance(shot, Clip):
+        return clips.digest(shot)
+    mark = hashlib.sha256(f"{shot.size}".encode())
+    mark.update(shot.tobytes())
     return mark.digest()
