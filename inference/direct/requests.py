@@ -16,7 +16,7 @@ ToolChoice = Literal["none", "auto", "required"]
 KINDS = ("text", "json_object", "json_schema", "regex", "grammar")
 RESERVED = {"tools", "messages", "conversation", "tokenize", "add_generation_prompt", "chat_template", "return_dict"}
 """Arguments of a template that calls have their own words for."""
-PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+PATH = re.compile(r" - at (`key` in )?`\$\.?(?P<path>[^`]*)`$")
 
 
 class Sampling(TypedDict, total=False):
