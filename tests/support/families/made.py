@@ -26,6 +26,9 @@ TEXT = {
 }
 """Of the language model, in most families' words."""
 
+TOWER = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 96, "num_attention_heads": 2}
+"""Of the picture encoder."""
+
 MODULES = ["text", "vision", "perceiver", "projector", "audio"]
 """Parts with a configuration of their own, as in `mlx_vlm.utils.load_model`."""
 
@@ -40,7 +43,7 @@ def turns(image: str) -> str:
     )
 
 
-def tokenizer(*special: str, template: str, **named: str) -> PreTrainedTokenizerFast:
+def tokenizer(*special: str, template: str | None, **named: str) -> PreTrainedTokenizerFast:
     """named: special tokens that the family's processor asks its tokenizer for by name."""
     made = byte_level()
     made.pad_token = "<|endoftext|>"
