@@ -42,7 +42,7 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
     effective = resolved(options)
     if not backend.has_gpu():
         rotary.install()
-    batching = Batching(None, reason="--deterministic") if options.deterministic else decide(model.model)
+    batching = _batching(model, options)
     if batching.reason:
         log.warning("%s: %s", model.name, batching.reason)
     budget = memory.plan(effective, mx.get_active_memory(), memory.limit())
@@ -95,9 +95,29 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         end_tokens=model.end_tokens,
         monitors=_monitors(model, options, batching),
         batching="single" if rows == 1 else batching.name,
-        eye=model.eye,
+        eye=model.sight.batched[1] if batching.layout and model.sight and model.sight.batched else None,
         batching_reason=batching.reason or ("--runtime-mode simple" if effective.mode == "simple" else ""),
     )
+
+
+def _batching(model: LoadedModel, options: EngineOptions) -> Batching:
+    """How the model is served. One that sees has to pass two tests, of its texts and of its pictures."""
+    model.run(batched=True)
+    sight = model.sight
+    if options.deterministic:
+        batching = Batching(None, reason="--deterministic")
+    elif sight is not None and sight.batched is None:
+        batching = Batching(None, reason=sight.reason)
+    else:
+        batching = decide(model.model)
+        if sight is not None and batching.layout is not None:
+            # Seconds of imports, for these models only.
+            from inference.engine.vision.selftest import doubt
+
+            if reason := doubt(model, batching):
+                batching = Batching(None, reason=reason)
+    model.run(batched=batching.layout is not None)
+    return batching
 
 
 def _monitors(model: LoadedModel, options: EngineOptions, batching: Batching) -> Monitors:

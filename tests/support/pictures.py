@@ -1,9 +1,11 @@
-"""Pictures to ask the built-in vision model about, and what mlx-vlm itself makes of them."""
+"""Pictures and clips to ask the built-in vision model about, and what mlx-vlm itself makes of them."""
 
 import io
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import av
 import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
@@ -15,6 +17,7 @@ from inference.builtin.vision.architecture import FOLDER
 from inference.builtin.vision.drawing import Style, draw_picture
 from inference.builtin.vision.scenes import COLOURS, Scene, Thing
 from inference.engine.model import LoadedModel, load_model
+from inference.engine.prepare import decoder
 from inference.engine.protocol import Media
 from tests.support.engine_made import Engine
 
@@ -40,37 +43,89 @@ def png(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def shown(question: str, pictures: int = 1, *, before: str = "") -> list[dict[str, Any]]:
-    """A conversation of one turn, the pictures between two texts."""
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A clip of these frames, two a second unless said otherwise."""
+
+    frames: tuple[Image.Image, ...]
+    rate: int = 2
+    data: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        file = io.BytesIO()
+        with av.open(file, "w", format="mp4") as container:
+            # Nearly lossless: the model is to see the colours that were drawn.
+            stream = container.add_stream("libx264", rate=self.rate, options={"crf": "1"})
+            (stream.width, stream.height), stream.pix_fmt = self.frames[0].size, "yuv444p"
+            for frame in self.frames:
+                container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            container.mux(stream.encode())
+        object.__setattr__(self, "data", file.getvalue())
+
+    def part(self, **wishes: float) -> dict[str, Any]:
+        return {"type": "video", **wishes}
+
+
+Shot = Image.Image | Film
+
+
+def film(*things: tuple[str, str], each: int = 2, rate: int = 2, width: int = 96) -> Film:
+    """One thing after another, each a colour and a shape, for so many frames."""
+    return Film(tuple(picture(*thing, width=width) for thing in things for _ in range(each)), rate)
+
+
+def shown(question: str, pictures: int | list[dict[str, Any]] = 1, *, before: str = "") -> list[dict[str, Any]]:
+    """A conversation of one turn, the pictures, or these parts, between two texts."""
     parts: list[dict[str, Any]] = [{"type": "text", "text": before}] if before else []
-    return [{"role": "user", "content": [*parts, *[{"type": "image"}] * pictures, {"type": "text", "text": question}]}]
+    media = [{"type": "image"}] * pictures if isinstance(pictures, int) else pictures
+    return [{"role": "user", "content": [*parts, *media, {"type": "text", "text": question}]}]
 
 
-def ask(engine: Engine, messages: list[dict[str, Any]], *pictures: Image.Image, **request: Any) -> str:
+def ask(engine: Engine, messages: list[dict[str, Any]], *shots: Shot, **request: Any) -> str:
     """Submits it; the request's id."""
-    media = [Media(png(picture)) for picture in pictures]
+    media = [Media(shot.data if isinstance(shot, Film) else png(shot)) for shot in shots]
     return engine.submit([], messages=messages, media=media, **{"max_tokens": 16, **request})
 
 
-def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *pictures: Image.Image) -> str:
+def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, **more: Any) -> str:
     """What mlx-vlm's `generate` says, greedy."""
     eye = model.eye
     assert eye is not None
-    made = generate(
-        model.model.model, eye.processor, eye.render(messages, {}), image=list(pictures), max_tokens=16, temperature=0.0
-    )
+    text = eye.render(messages, {})
+    made = generate(model.model.model, eye.processor, text, **_own(messages, shots, "image", "video"),
+                    **{"max_tokens": 16, "temperature": 0.0, **more})  # fmt: skip
     return str(made.text).strip()
 
 
-def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *pictures: Image.Image) -> float:
+def _own(messages: list[dict[str, Any]], shots: tuple[Shot, ...], pictures: str, videos: str) -> dict[str, Any]:
+    """As mlx-vlm wants them, under these names. Its own reader of files hands out the same frames, a little otherwise
+    scaled and coloured: so the clips are read by ours, and told as that one tells them."""
+    parts = [part for message in messages if isinstance(message["content"], list)
+             for part in message["content"] if part["type"] != "text"]  # fmt: skip
+    own: dict[str, Any] = {}
+    for part, shot in zip(parts, shots, strict=True):
+        if not isinstance(shot, Film):
+            own.setdefault(pictures, []).append(shot)
+            continue
+        most = part.get("max_frames", 8)
+        clip = decoder().video(shot.data, part.get("fps", 2.0), most, min_frames=min(2, most), multiple=min(2, most))
+        own.setdefault(videos, []).append([Image.fromarray(frame) for frame in clip.frames])
+        facts = {"total_num_frames": len(shot.frames), "fps": float(shot.rate), "frames_indices": clip.indices}
+        own.setdefault("video_metadata", []).append(facts)
+    return own
+
+
+def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *shots: Shot) -> float:
     """How far the request's logits are from those of mlx-vlm's own model, its own embeddings of the whole prompt, its
     own positions and caches, made to say the same; in standard deviations."""
     model = engine.model
     eye = model.eye
     assert eye is not None
     said = engine.tap.script.get(id, engine.said(id))
-    inputs = prepare_inputs(eye.processor, images=list(pictures), prompts=[eye.render(messages, {})])
-    ids, mask, pixels = inputs.pop("input_ids"), inputs.pop("attention_mask"), inputs.pop("pixel_values")
+    inputs = prepare_inputs(
+        eye.processor, prompts=[eye.render(messages, {})], **_own(messages, shots, "images", "videos")
+    )
+    ids, mask, pixels = inputs.pop("input_ids"), inputs.pop("attention_mask"), inputs.pop("pixel_values", None)
     whole = model.model.model
     features = whole.get_input_embeddings(ids, pixels, mask=mask, **inputs).to_dict()
     features = {name: value for name, value in features.items() if value is not None}

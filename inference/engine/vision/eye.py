@@ -1,6 +1,7 @@
-"""Pictures to tokens and features, by the model's own processor and encoder."""
+"""Pictures and clips to tokens and features, by the model's own processor and encoder."""
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,17 +12,22 @@ import mlx.nn as nn
 import numpy as np
 from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormatter
 from mlx_vlm.utils import prepare_inputs
-from PIL import Image
 
+from inference.engine.media.decoder import Clip
 from inference.engine.text.template import PromptError, render_chat
+from inference.engine.vision import clips
 from inference.engine.vision.features import Features, Picture, Seen
+from inference.engine.vision.prompt import Shot
 from inference.engine.vision.speaker import Speaker, blocks
 
 KEPT_BYTES = 256 << 20
 """Of features that no running request needs, for when their picture comes again."""
 IMAGE = {"type": "image"}
-"""A part of a message that stands for the next of its pictures."""
+VIDEO = {"type": "video"}
+"""Parts of a message that stand for the next of its pictures, or clips."""
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+
+log = logging.getLogger(__name__)
 
 
 class Eye:
@@ -32,9 +38,12 @@ class Eye:
         self.processor = processor
         self._tokenizer = tokenizer
         self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
+        video = getattr(config, "video_token_index", None) or getattr(config, "video_token_id", None)
+        self._tokens = np.array([self.token] if video is None else [self.token, int(video)])
+        """That stand for pictures and clips in prompts."""
         kind = str(config.model_type).lower()
         self._formatter = MessageFormatter(kind) if kind in MODEL_CONFIG else None
-        self._marked = self._render([{"role": "user", "content": [IMAGE]}], {})
+        self._marked = {"image": self._render([{"role": "user", "content": [IMAGE]}], {})}
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
@@ -43,59 +52,90 @@ class Eye:
         for name in TOWERS:
             for block in blocks(getattr(speaker.model, name, None)):
                 self._slow_down(block)
+        self.sees_clips = video is not None and self._sees_clips()
+        """The model has a word for clips of its own; others are shown the frames as pictures."""
 
     # --- prompts -----------------------------------------------------------------------------------------------------
 
+    def choice(self, fps: float | None, max_frames: int | None) -> clips.Choice:
+        """Which frames of a clip are wanted, where the request says so much."""
+        return clips.choice(self.processor, native=self.sees_clips, fps=fps, max_frames=max_frames)
+
     def render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        """A conversation whose contents may be lists of texts and of `IMAGE`. Raises PromptError."""
+        """A conversation whose contents may be lists of texts, of `IMAGE` and, for a model that sees clips, of `VIDEO`.
+        Raises PromptError."""
         text = self._render(messages, options)
-        wanted = sum(part == IMAGE for message in messages for part in _parts(message))
-        if self._count(text) != wanted * self._count(self._marked):
+        wanted = sum(self._count(self._marked[kind]) for message in messages for kind in _kinds(message))
+        if (self._count(text) != wanted).any():
             raise PromptError("A text has the words that stand for a picture in this model's prompts.", "messages")
         return text
 
-    def _count(self, text: str) -> int:
-        return sum(token == self.token for token in self._tokenizer.encode(text, add_special_tokens=False))
+    def _count(self, text: str) -> Any:
+        """int [tokens]: how often each of those is in it that stand for pictures and clips."""
+        tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False))
+        return (tokens[None] == self._tokens[:, None]).sum(axis=1)
 
     def _render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
         return render_chat(self._tokenizer, [self._formatted(message) for message in messages], options)
 
     def _formatted(self, message: dict[str, Any]) -> dict[str, Any]:
-        """In the words of the model's family: some have a part for each picture, some a mark in the text."""
-        parts = _parts(message)
-        if self._formatter is None or not any(part == IMAGE for part in parts):
+        """In the words of the model's family: some have a part for each picture, some a mark in the text. Those with a
+        word for clips all have parts, and the formatter knows no mixture."""
+        kinds = _kinds(message)
+        if self._formatter is None or not kinds or "video" in kinds:
             return message
-        made = self._formatter.format_message(parts, num_images=0, num_audios=0)
+        made = self._formatter.format_message(message["content"], num_images=0, num_audios=0)
         return {**message, "content": made["content"] if isinstance(made, dict) else made}
 
-    def read(self, text: str, pictures: Sequence[Image.Image]) -> tuple[list[int], Seen]:
-        """The prompt's tokens, and where its pictures are among them. Raises PromptError."""
-        prompt = self._processed(text, pictures)
+    def read(self, text: str, shots: Sequence[Shot]) -> tuple[list[int], Seen]:
+        """The prompt's tokens, and where its pictures and clips are among them. Raises PromptError."""
+        prompt = self._processed(text, shots)
         tokens: list[int] = prompt["input_ids"][0].tolist()
-        places = np.flatnonzero(prompt["input_ids"][0] == self.token).astype(np.int32)
+        places = self._places(prompt)
         found: list[Picture] = []
         first = 0
-        for picture in pictures:
-            inputs = self._processed(self._marked, [picture])
-            count = int((inputs["input_ids"][0] == self.token).sum())
-            found.append(Picture(_digest(picture), first, first + count, inputs))
-            first += count
+        for shot in shots:
+            inputs = self._processed(self._marked["video" if isinstance(shot, Clip) else "image"], [shot])
+            last = first + len(self._places(inputs))
+            found.append(Picture(_digest(shot), first, last, inputs))
+            first = last
         if first != len(places) or not all(each.first < each.last for each in found):
             raise PromptError("This model's processor can't tell the pictures of this prompt apart.", "messages")
         positions, shift = self._positions(prompt)
         return tokens, Seen(found, places, positions, shift)
 
-    def _processed(self, text: str, pictures: Sequence[Image.Image]) -> dict[str, Any]:
-        inputs = prepare_inputs(self.processor, images=list(pictures), prompts=[text])
+    def _processed(self, text: str, shots: Sequence[Shot]) -> dict[str, Any]:
+        pictures = [shot for shot in shots if not isinstance(shot, Clip)]
+        films = [shot for shot in shots if isinstance(shot, Clip)]
+        more: dict[str, Any] = {}
+        if films:
+            more = {"videos": [*map(clips.pixels, films)], "video_metadata": [*map(clips.facts, films)]}
+        inputs = prepare_inputs(self.processor, images=pictures or None, prompts=[text], **more)
         return {name: np.array(value) for name, value in inputs.items() if value is not None}
+
+    def _places(self, prompt: dict[str, Any]) -> Any:
+        """int32 [seen]."""
+        return np.flatnonzero(np.isin(prompt["input_ids"][0], self._tokens)).astype(np.int32)
 
     def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
         if not self._speaker.axes:
             return None, 0
-        grid = mx.array(prompt["image_grid_thw"])
+        grids = [mx.array(prompt[name]) if name in prompt else None for name in ("image_grid_thw", "video_grid_thw")]
         ids = mx.array(prompt["input_ids"])
-        positions, shift = self._speaker.language.get_rope_index(ids, grid, None, mx.ones_like(ids))
+        positions, shift = self._speaker.language.get_rope_index(ids, *grids, mx.ones_like(ids))
         return np.array(positions, np.int32)[:, 0], int(shift.item())
+
+    def _sees_clips(self) -> bool:
+        """Whether the template, the processor and the model really do what the configuration has a token for."""
+        try:
+            self._marked["video"] = self._render([{"role": "user", "content": [VIDEO]}], {})
+            inputs = self._processed(self._marked["video"], [clips.trial()])
+            plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(self._places(inputs))]
+            made = self._encoded(inputs).rows
+            return bool(self._count(self._marked["video"]).sum() == 1 and (made != plain).any(axis=-1).all().item())
+        except Exception as error:
+            log.info("clips are shown as pictures to this model: %s", type(error).__name__)
+            return False
 
     # --- features ----------------------------------------------------------------------------------------------------
 
@@ -108,21 +148,24 @@ class Eye:
             self.remembered += 1
             picture.features, picture.inputs = known, {}
             return
-        inputs = {name: mx.array(value) for name, value in picture.inputs.items()}
-        ids = inputs.pop("input_ids")
         with self._breathing(breathe):
-            made = self._speaker.model.get_input_embeddings(
-                ids, inputs.pop("pixel_values"), mask=inputs.pop("attention_mask", None), **inputs
-            )
-            places = mx.array(np.flatnonzero(np.array(ids[0]) == self.token).astype(np.int32))
-            levels = made.deepstack_visual_embeds
-            features = Features(made.inputs_embeds[0][places], tuple(levels) if levels is not None else ())
+            features = self._encoded(picture.inputs)
             mx.eval(features.rows, features.deep)
         self.looked += 1
         picture.features, picture.inputs = features, {}
         self._kept[key] = features
         while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
+
+    def _encoded(self, inputs: dict[str, Any]) -> Features:
+        """Of the one picture or clip that these inputs are for."""
+        given = {name: mx.array(value) for name, value in inputs.items()}
+        made = self._speaker.model.get_input_embeddings(
+            given.pop("input_ids"), given.pop("pixel_values", None), mask=given.pop("attention_mask", None), **given
+        )
+        levels = made.deepstack_visual_embeds
+        rows = made.inputs_embeds[0][mx.array(self._places(inputs))]
+        return Features(rows, tuple(levels) if levels is not None else ())
 
     @contextmanager
     def _breathing(self, breathe: Callable[[], None] | None) -> Iterator[None]:
@@ -147,12 +190,15 @@ class Eye:
         block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
 
 
-def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+def _kinds(message: dict[str, Any]) -> list[str]:
+    """Of its pictures and clips, in their order: `image` or `video`."""
     content = message.get("content")
-    return content if isinstance(content, list) else []
+    return [part["type"] for part in content if part["type"] != "text"] if isinstance(content, list) else []
 
 
-def _digest(picture: Image.Image) -> bytes:
-    mark = hashlib.sha256(f"{picture.size}".encode())
-    mark.update(picture.tobytes())
+def _digest(shot: Shot) -> bytes:
+    if isinstance(shot, Clip):
+        return clips.digest(shot)
+    mark = hashlib.sha256(f"{shot.size}".encode())
+    mark.update(shot.tobytes())
     return mark.digest()
