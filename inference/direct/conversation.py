@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inference.direct.errors import invalid
-from inference.direct.pictures import clip, data_url, file_bytes, picture_bytes
+from inference.direct.pictures import data_url, file_bytes, picture_bytes
 from inference.engine.protocol import Media
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
@@ -14,17 +14,15 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 SEEING = ("user", "tool")
 """Who may show pictures."""
 PARTS = ("text", "image", "image_url", "video", "video_url")
-IMAGE = {"type": "image"}
-"""What stands in a template's messages for the next of their pictures."""
-VIDEO_FPS, VIDEO_FRAMES = 2.0, 16
 
 
 @dataclass
 class Conversation:
-    """messages: for the chat template; media: what its parts `IMAGE` stand for, in their order."""
+    """messages: for the engine; media: what their parts that are no text stand for, in their order. fps, max_frames:
+    which frames of clips are looked at; None: as the model's processor wants it."""
 
-    video_fps: float = VIDEO_FPS
-    video_max_frames: int = VIDEO_FRAMES
+    fps: float | None = None
+    max_frames: int | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
     media: list[Media] = field(default_factory=list)
 
@@ -50,12 +48,13 @@ class Conversation:
     def show(self, picture: object, where: str) -> dict[str, Any]:
         """A picture more; its part of a message. Raises RequestError."""
         self.media.append(Media(picture_bytes(picture, where), where))
-        return IMAGE
+        return {"type": "image"}
 
-    def play(self, video: object, where: str) -> list[dict[str, Any]]:
-        """A clip more, as its frames. Raises RequestError."""
-        frames = clip(file_bytes(video, where), where, fps=self.video_fps, max_frames=self.video_max_frames)
-        return [self.show(frame, where) for frame in frames]
+    def play(self, video: object, where: str) -> dict[str, Any]:
+        """A clip more; its part of a message. Raises RequestError."""
+        self.media.append(Media(file_bytes(video, where), where))
+        wanted = {"fps": self.fps, "max_frames": self.max_frames}
+        return {"type": "video", **{name: value for name, value in wanted.items() if value is not None}}
 
     def _answered(self, message: Mapping[str, Any], where: str) -> dict[str, Any]:
         id = message.get("tool_call_id")
@@ -72,11 +71,12 @@ class Conversation:
             case None if bare:
                 return ""
             case list() | tuple():
-                parts = [part for at, each in enumerate(content) for part in self._parts(each, role, f"{where}[{at}]")]
-                return parts if IMAGE in parts else "".join(part["text"] for part in parts)
+                parts = [self._part(each, role, f"{where}[{at}]") for at, each in enumerate(content)]
+                texts = [part["text"] for part in parts if part["type"] == "text"]
+                return "".join(texts) if len(texts) == len(parts) else parts
         raise invalid(where, f"must be a string or a list of parts, not {type(content).__name__}.")
 
-    def _parts(self, given: object, role: str, where: str) -> list[dict[str, Any]]:
+    def _part(self, given: object, role: str, where: str) -> dict[str, Any]:
         part = _mapping(given, where)
         kind = part.get("type")
         if kind not in PARTS:
@@ -85,22 +85,22 @@ class Conversation:
         if kind == "text":
             if not isinstance(content, str):
                 raise invalid(f"{where}.text", "must be a string.")
-            return [{"type": "text", "text": content}]
+            return {"type": "text", "text": content}
         if role not in SEEING:
             raise invalid(where, f"only users and tools show pictures, not the {role}.")
         match kind:
             case "image":
-                return [self.show(content, f"{where}.image")]
+                return self.show(content, f"{where}.image")
             case "image_url":
-                return [self.show(_inside(content, f"{where}.image_url"), f"{where}.image_url")]
+                return self.show(_inside(content, f"{where}.image_url"), f"{where}.image_url")
             case "video":
                 return self.play(content, f"{where}.video")
         return self.play(_inside(content, f"{where}.video_url"), f"{where}.video_url")
 
 
-def conversation(messages: object, *, video_fps: float, video_max_frames: int) -> Conversation:
+def conversation(messages: object, *, fps: float | None, max_frames: int | None) -> Conversation:
     """Raises RequestError."""
-    made = Conversation(video_fps, video_max_frames)
+    made = Conversation(fps, max_frames)
     several = _several(messages, "messages")
     if not several:
         raise invalid("messages", "must have at least one message.")

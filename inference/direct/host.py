@@ -8,10 +8,8 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-import mlx.core as mx
-
 from inference.direct.errors import EngineError, refused
-from inference.engine import protocol
+from inference.engine import backend, protocol
 from inference.engine.intake import CancelRequest
 from inference.engine.options import EngineOptions
 from inference.engine.output import Output
@@ -139,10 +137,8 @@ class Host:
                 self._problem = error.with_traceback(None)
         finally:
             self._desk.close()
-            # What is cached for this thread's streams goes with them.
             gc.collect()
-            mx.clear_cache()
-            mx.clear_streams()
+            backend.leave()
             self._loaded.set()
 
     def _serve(self, source: str, kind: protocol.ModelKind) -> None:

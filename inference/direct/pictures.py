@@ -10,10 +10,7 @@ from urllib.parse import unquote
 
 from PIL import Image, ImageOps
 
-from inference.direct.errors import RequestError, invalid
-from inference.engine.media.decoder import Clip
-from inference.engine.media.errors import MediaError
-from inference.engine.prepare import decoder
+from inference.direct.errors import invalid
 
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
 """A path, a data URL, a file's bytes, or an image of Pillow's."""
@@ -57,15 +54,6 @@ def data_url(url: str, where: str) -> bytes:
         return base64.b64decode("".join(unquote(data).split()), validate=True)
     except (binascii.Error, ValueError):
         raise invalid(where, "what is in the data URL is no base64.") from None
-
-
-def clip(data: bytes, where: str, *, fps: float, max_frames: int) -> list[Image.Image]:
-    """So many frames a second, evenly over the clip. Raises RequestError."""
-    try:
-        read: Clip = decoder().video(data, fps, max_frames)
-    except MediaError as error:
-        raise RequestError(f"{where}: {error.message}", where, error.code) from None
-    return [Image.fromarray(frame) for frame in read.frames]
 
 
 def _read(path: str | os.PathLike[str], where: str) -> bytes:

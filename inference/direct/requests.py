@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from inference.direct.conversation import VIDEO_FPS, VIDEO_FRAMES, Conversation, conversation
+from inference.direct.conversation import Conversation, conversation
 from inference.direct.errors import invalid
 from inference.engine import protocol
 from inference.sampling import LARGEST, MOST_BIASES, Bias, SamplingFields
@@ -56,9 +56,8 @@ class Clips(Chat, total=False):
     """Of a conversation that shows something."""
 
     video_fps: float | None
-    """Frames of each second, 2 unless set."""
+    """Frames of each second; by default as many as the model's processor wants."""
     video_max_frames: int | None
-    """16 unless set."""
 
 
 class _Fields(SamplingFields, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +95,7 @@ def plain(prompt: object, given: Sampling) -> protocol.Generate:
 def chat(messages: object, given: Clips) -> protocol.Generate:
     """Of a conversation. Raises RequestError."""
     fields = _read(given, _ChatFields)
-    return _chat(fields, conversation(messages, **_clips(fields)))
+    return _chat(fields, conversation(messages, fps=fields.video_fps, max_frames=fields.video_max_frames))
 
 
 def shown(prompt: object, images: object, videos: object, given: Clips) -> protocol.Generate:
@@ -104,10 +103,10 @@ def shown(prompt: object, images: object, videos: object, given: Clips) -> proto
     fields = _read(given, _ChatFields)
     if not isinstance(prompt, str):
         raise invalid("prompt", f"must be a string, not {type(prompt).__name__}.")
-    made = Conversation(**_clips(fields))
+    made = Conversation(fields.video_fps, fields.video_max_frames)
     parts = [made.show(each, f"images[{at}]") for at, each in enumerate(_listed(images, "images"))]
     for at, each in enumerate(_listed(videos, "videos")):
-        parts += made.play(each, f"videos[{at}]")
+        parts.append(made.play(each, f"videos[{at}]"))
     made.messages.append({"role": "user", "content": [*parts, {"type": "text", "text": prompt}] if parts else prompt})
     return _chat(fields, made)
 
@@ -207,13 +206,6 @@ def _format(wanted: dict[str, Any] | None) -> protocol.Format | None:
                 raise invalid(f"response_format.{kind}", "is required.")
             return protocol.Format(kind, text)
     raise invalid("response_format.type", f"must be one of {', '.join(KINDS)}.")
-
-
-def _clips(fields: _ChatFields) -> dict[str, Any]:
-    return {
-        "video_fps": VIDEO_FPS if fields.video_fps is None else fields.video_fps,
-        "video_max_frames": VIDEO_FRAMES if fields.video_max_frames is None else fields.video_max_frames,
-    }
 
 
 def _listed(given: object, where: str) -> list[Any]:

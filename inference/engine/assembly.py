@@ -45,9 +45,14 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
     batching = _batching(model, options)
     if batching.reason:
         log.warning("%s: %s", model.name, batching.reason)
-    budget = memory.plan(effective, mx.get_active_memory(), memory.limit())
+    eye = model.sight.batched[1] if batching.layout and model.sight and model.sight.batched else None
+    if eye is not None:
+        # A part is a little shorter than the bound, for no time is known to the last.
+        eye.pace.seconds = 0.7 * options.max_stall_ms / 1000
+    pictures = eye.room.reserved if eye is not None else 0
+    budget = memory.plan(effective, mx.get_active_memory() + pictures, memory.limit())
     largest = model.context_length + 2
-    bytes_of = _bytes_of(batching, largest)
+    bytes_of = _bytes_of(batching, largest, eye.room.token if eye is not None else 0)
     ledger = Memory(budget.rows, bytes_of)
     if not ledger.fits_ever(model.context_length):
         log.warning("%s: its memory holds %d tokens of context at most", model.name, ledger.longest())
@@ -95,7 +100,7 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         end_tokens=model.end_tokens,
         monitors=_monitors(model, options, batching),
         batching="single" if rows == 1 else batching.name,
-        eye=model.sight.batched[1] if batching.layout and model.sight and model.sight.batched else None,
+        eye=eye,
         batching_reason=batching.reason or ("--runtime-mode simple" if effective.mode == "simple" else ""),
     )
 
@@ -131,11 +136,12 @@ def _monitors(model: LoadedModel, options: EngineOptions, batching: Batching) ->
     )
 
 
-def _bytes_of(batching: Batching, largest: int) -> Callable[[int], int]:
+def _bytes_of(batching: Batching, largest: int, features: int) -> Callable[[int], int]:
+    """features: bytes that a token may hold beside its keys and values, should it be a picture's."""
     layout = batching.layout
     if layout is None:
         return lambda tokens: 0
-    return lambda tokens: layout.row_bytes(capacity_for(min(tokens, largest), largest))
+    return lambda tokens: layout.row_bytes(capacity_for(min(tokens, largest), largest)) + tokens * features
 
 
 def _cache(

@@ -48,10 +48,9 @@ def test_what_can_be_no_model_is_refused(given):
         ("{", "can't be read"),
         ("[]", "model_type"),
         ("{}", "model_type"),
-        ({"model_type": "x", "vision_config": {}}, "vision"),
     ],
 )
-def test_a_folder_that_holds_no_language_model_is_refused(tmp_path, config, says):
+def test_a_folder_that_holds_no_model_is_refused(tmp_path, config, says):
     with pytest.raises(SourceError, match=says):
         parse_source(str(folder_with(tmp_path, config)))
 

@@ -3,29 +3,29 @@
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormatter
 from mlx_vlm.utils import prepare_inputs
+from PIL import Image
 
 from inference.engine.media.decoder import Clip
 from inference.engine.text.template import PromptError, render_chat
-from inference.engine.vision import clips
+from inference.engine.vision import clips, parts
 from inference.engine.vision.features import Features, Picture, Seen
 from inference.engine.vision.prompt import Shot
-from inference.engine.vision.speaker import Speaker, blocks
+from inference.engine.vision.room import KEPT_BYTES, Room, room_of
+from inference.engine.vision.speaker import Speaker
 
-KEPT_BYTES = 256 << 20
-"""Of features that no running request needs, for when their picture comes again."""
 IMAGE = {"type": "image"}
 VIDEO = {"type": "video"}
 """Parts of a message that stand for the next of its pictures, or clips."""
-TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+BREATH_SECONDS = 0.05
+"""Between two breaths, unless told otherwise."""
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,11 @@ class Eye:
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
         self.remembered = 0
-        self._breath: Callable[[], None] | None = None
-        for name in TOWERS:
-            for block in blocks(getattr(speaker.model, name, None)):
-                self._slow_down(block)
+        self._levels = len(getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ())
+        self.pace = parts.Pace(BREATH_SECONDS)
+        self.encoder = [module for name, module in speaker.model.children().items() if name != "language_model"]
+        for module in self.encoder:
+            parts.prepare(module)
         self.sees_clips = video is not None and self._sees_clips()
         """The model has a word for clips of its own; others are shown the frames as pictures."""
 
@@ -113,6 +114,20 @@ class Eye:
         inputs = prepare_inputs(self.processor, images=pictures or None, prompts=[text], **more)
         return {name: np.array(value) for name, value in inputs.items() if value is not None}
 
+    def processed(self, picture: Image.Image) -> dict[str, Any]:
+        """What the model's processor makes of a picture by itself: arrays of NumPy's."""
+        return self._processed(self._marked["image"], [picture])
+
+    def tokens_of(self, inputs: dict[str, Any]) -> int:
+        """That stand for what these inputs show."""
+        return len(self._places(inputs))
+
+    @cached_property
+    def room(self) -> Room:
+        """What looking takes of memory. First asked by the step thread, before anybody else."""
+        embedded = self._speaker.embed(mx.zeros((1, 1), mx.int32))
+        return room_of(self, token=int(embedded.nbytes) * (1 + self._levels))
+
     def _places(self, prompt: dict[str, Any]) -> Any:
         """int32 [seen]."""
         return np.flatnonzero(np.isin(prompt["input_ids"][0], self._tokens)).astype(np.int32)
@@ -140,7 +155,7 @@ class Eye:
     # --- features ----------------------------------------------------------------------------------------------------
 
     def look(self, picture: Picture, salt: str, breathe: Callable[[], None] | None = None) -> None:
-        """Fills in its features. breathe: called between the encoder's layers, so that others need not wait for all of
+        """Fills in its features. breathe: called between the encoder's parts, so that others need not wait for all of
         it. What another salt has looked at is looked at again: how fast that goes would tell."""
         key = (salt, picture.digest)
         if (known := self._kept.get(key)) is not None:
@@ -148,7 +163,7 @@ class Eye:
             self.remembered += 1
             picture.features, picture.inputs = known, {}
             return
-        with self._breathing(breathe):
+        with parts.looking(self.pace, breathe):
             features = self._encoded(picture.inputs)
             mx.eval(features.rows, features.deep)
         self.looked += 1
@@ -166,28 +181,6 @@ class Eye:
         levels = made.deepstack_visual_embeds
         rows = made.inputs_embeds[0][mx.array(self._places(inputs))]
         return Features(rows, tuple(levels) if levels is not None else ())
-
-    @contextmanager
-    def _breathing(self, breathe: Callable[[], None] | None) -> Iterator[None]:
-        self._breath = breathe
-        try:
-            yield
-        finally:
-            self._breath = None
-
-    def _slow_down(self, block: nn.Module) -> None:
-        """Gives this layer a class of its own, which computes its output at once where somebody wants to breathe."""
-        kind = type(block)
-        plain, eye = kind.__call__, self
-
-        def call(layer: Any, *args: Any, **more: Any) -> Any:
-            answer = plain(layer, *args, **more)
-            if eye._breath is not None:
-                mx.eval(answer)
-                eye._breath()
-            return answer
-
-        block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
 
 
 def _kinds(message: dict[str, Any]) -> list[str]:
