@@ -13,7 +13,7 @@ import numpy as np
 from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormatter
 from mlx_vlm.utils import prepare_inputs
 
-from inference.engine.media.decoder import Clip
+from inference.engine.media.decoder import Clip, Sound
 from inference.engine.text.template import PromptError, render_chat
 from inference.engine.vision import clips
 from inference.engine.vision.features import Features, Picture, Seen
@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 class Eye:
     """`read` is for the intake threads, `look` for the step thread."""
+
+    hears = False
+    rate = 0
+    """Of sounds, in hertz."""
 
     def __init__(self, speaker: Speaker, processor: Any, tokenizer: Any, config: Any):
         self._speaker = speaker
@@ -199,6 +203,7 @@ def _kinds(message: dict[str, Any]) -> list[str]:
 def _digest(shot: Shot) -> bytes:
     if isinstance(shot, Clip):
         return clips.digest(shot)
+    assert not isinstance(shot, Sound)
     mark = hashlib.sha256(f"{shot.size}".encode())
     mark.update(shot.tobytes())
     return mark.digest()

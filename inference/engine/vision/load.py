@@ -43,7 +43,11 @@ def load_vision(source: str) -> tuple[Sight, Any, dict[str, Any]]:
         mx.eval(speaks(mx.array([[0]], mx.int32)))
         batched = speaks, Eye(speaks, processor, tokenizer, model.config)
     except Exception as error:  # whatever it lacks of what the batch asks of its family
-        return Sight(solo, None, f"its family is not known to the batch: {type(error).__name__}: {error}"), tokenizer, config
+        return (
+            Sight(solo, None, f"its family is not known to the batch: {type(error).__name__}: {error}"),
+            tokenizer,
+            config,
+        )
     return Sight(solo, batched), tokenizer, config
 
 

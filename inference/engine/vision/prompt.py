@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from inference.engine import protocol
-from inference.engine.media.decoder import Clip, Decoder
+from inference.engine.media.decoder import Clip, Decoder, Sound
 from inference.engine.media.errors import MediaError
+from inference.engine.text.template import PromptError
 from inference.engine.vision.features import Seen
+from inference.engine.vision.whole import Whole
 
 if TYPE_CHECKING:
     from inference.engine.vision.eye import Eye
+    from inference.engine.vision.solo_eye import SoloEye
 
 Messages = list[dict[str, Any]]
-Shot = Image.Image | Clip
+Shot = Image.Image | Clip | Sound
 
 
 @dataclass(slots=True)
@@ -28,10 +31,10 @@ class Unreadable(Exception):
 
 
 def read(
-    eye: "Eye", decoder: Decoder, messages: Messages, files: Sequence[protocol.Media], options: dict[str, Any]
-) -> tuple[str, list[int], Seen]:
-    """The prompt as text and as tokens, and what is to be seen in it. files: of the parts that are no text, in their
-    order; options: of the chat template. Raises Unreadable and PromptError."""
+    eye: "Eye | SoloEye", decoder: Decoder, messages: Messages, files: Sequence[protocol.Media], options: dict[str, Any]
+) -> tuple[str, list[int], Seen | Whole]:
+    """The prompt as text and as tokens, and what is to be seen and heard in it. files: of the parts that are no text,
+    in their order; options: of the chat template. Raises Unreadable and PromptError."""
     parts = [part for message in messages for part in _parts(message) if part["type"] != "text"]
     shots = [_decoded(eye, decoder, part, file) for part, file in zip(parts, files, strict=True)]
     if not eye.sees_clips:
@@ -55,15 +58,21 @@ def _pictures(part: dict[str, Any], coming: Iterator[Shot], shown: list[Shot]) -
     if part["type"] == "text":
         return [part]
     shot = next(coming)
-    frames: list[Shot] = [Image.fromarray(frame) for frame in shot.frames] if isinstance(shot, Clip) else [shot]
-    shown += frames
-    return [{"type": "image"}] * len(frames)
+    if not isinstance(shot, Clip):
+        shown.append(shot)
+        return [part]
+    shown += [Image.fromarray(frame) for frame in shot.frames]
+    return [{"type": "image"}] * len(shot.frames)
 
 
-def _decoded(eye: "Eye", decoder: Decoder, part: dict[str, Any], file: protocol.Media) -> Shot:
+def _decoded(eye: "Eye | SoloEye", decoder: Decoder, part: dict[str, Any], file: protocol.Media) -> Shot:
+    if part["type"] == "audio" and not eye.hears:
+        raise PromptError(f"`{file.where}`: this model hears nothing; ask one that does.", file.where)
     try:
         if part["type"] == "image":
             return Image.fromarray(decoder.image(file.data).pixels)
+        if part["type"] == "audio":
+            return decoder.audio(file.data, eye.rate)
         frames = eye.choice(part.get("fps"), part.get("max_frames"))
         return decoder.video(
             file.data, frames.fps, frames.max_frames, min_frames=frames.min_frames, multiple=frames.multiple
