@@ -24,7 +24,7 @@ from inference.engine.text.infill import encode_infill
 from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
 from inference.engine.text.speech import PLAIN, Speech, State
 from inference.engine.text.stops import StopMatcher
-from inference.engine.text.template import PromptError, encode_text, render_chat
+from inference.engine.text.template import PromptError, encode_text
 from inference.engine.vision import prompt as vision
 from inference.engine.vision.features import Seen
 from inference.engine.vision.whole import Whole
@@ -166,9 +166,8 @@ def _chat_prompt(
     if request.media:
         text, tokens, seen = _with_media(messages, request, model, options)
     else:
-        text = render_chat(model.tokenizer, messages, options)
-        # The template has written the beginning-of-text token itself.
-        tokens = encode_text(model.tokenizer, text, special=False)
+        text = model.render(messages, options)
+        tokens = model.encode(text)
     thought = model.markup.thought
     if thought is None:
         return _Prompt(tokens, seen=seen)

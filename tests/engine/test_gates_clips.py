@@ -61,7 +61,7 @@ def test_gates_1_many_clips_at_once(request: pytest.FixtureRequest) -> None:
         text = engine.submit([], messages=[{"role": "user", "content": "Who are you?"}], max_tokens=20)
         engine.finish()
         for id, (messages, shot) in asked.items():
-            assert engine.text(id).strip() == own_answer(engine.model, messages, shot, max_tokens=40)
+            assert engine.text(id).strip() == own_answer(engine.model, messages, shot, count=40)
             cell.within(deviation(engine, id, messages, shot), TOLERANCE)
         assert engine.text(text).startswith("I am atelier-tiny-vl")
     with MATRIX.cell(request, KIND, "1 batch") as cell, Engine(seeing()) as engine:
@@ -88,7 +88,7 @@ def test_gates_1_the_change_is_named(tmp_path: Path) -> None:
 def own_answer_of_a_file(model: LoadedModel, question: str, file: Path) -> str:
     eye = model.eye
     assert eye is not None
-    text = eye.render(shown(question, [VIDEO]), {})
+    text = eye.wording.render(shown(question, [VIDEO]), {})
     made = generate(model.model.model, eye.processor, text, video=[str(file)], max_tokens=40, temperature=0.0)
     return str(made.text).strip()
 
@@ -125,7 +125,7 @@ def test_gates_1_alone(request: pytest.FixtureRequest, strategy: str) -> None:
     with MATRIX.cell(request, KIND, "1 batch") as cell, Engine(seeing(), cache_strategy=strategy) as engine:
         id = ask(engine, shown(CHANGE, [VIDEO]), SQUARES, max_tokens=40)
         engine.finish()
-        assert engine.text(id).strip() == own_answer(engine.model, shown(CHANGE, [VIDEO]), SQUARES, max_tokens=40)
+        assert engine.text(id).strip() == own_answer(engine.model, shown(CHANGE, [VIDEO]), SQUARES, count=40)
         cell.within(deviation(engine, id, shown(CHANGE, [VIDEO]), SQUARES), TOLERANCE)
 
 

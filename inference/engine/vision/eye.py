@@ -10,21 +10,18 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormatter
 from mlx_vlm.utils import prepare_inputs
 
 from inference.engine.media.decoder import Clip, Sound
-from inference.engine.text.template import PromptError, render_chat
+from inference.engine.text.template import PromptError
 from inference.engine.vision import clips
 from inference.engine.vision.features import Features, Picture, Seen
 from inference.engine.vision.prompt import Shot
 from inference.engine.vision.speaker import Speaker, blocks
+from inference.engine.vision.wording import Wording
 
 KEPT_BYTES = 256 << 20
 """Of features that no running request needs, for when their picture comes again."""
-IMAGE = {"type": "image"}
-VIDEO = {"type": "video"}
-"""Parts of a message that stand for the next of its pictures, or clips."""
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
 
 log = logging.getLogger(__name__)
@@ -40,14 +37,12 @@ class Eye:
     def __init__(self, speaker: Speaker, processor: Any, tokenizer: Any, config: Any):
         self._speaker = speaker
         self.processor = processor
-        self._tokenizer = tokenizer
         self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
+        self.wording = Wording(processor, tokenizer, str(config.model_type))
         video = getattr(config, "video_token_index", None) or getattr(config, "video_token_id", None)
         self._tokens = np.array([self.token] if video is None else [self.token, int(video)])
         """That stand for pictures and clips in prompts."""
-        kind = str(config.model_type).lower()
-        self._formatter = MessageFormatter(kind) if kind in MODEL_CONFIG else None
-        self._marked = {"image": self._render([{"role": "user", "content": [IMAGE]}], {})}
+        self._marked = {"image": self.wording.alone("image")}
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
@@ -64,32 +59,6 @@ class Eye:
     def choice(self, fps: float | None, max_frames: int | None) -> clips.Choice:
         """Which frames of a clip are wanted, where the request says so much."""
         return clips.choice(self.processor, native=self.sees_clips, fps=fps, max_frames=max_frames)
-
-    def render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        """A conversation whose contents may be lists of texts, of `IMAGE` and, for a model that sees clips, of `VIDEO`.
-        Raises PromptError."""
-        text = self._render(messages, options)
-        wanted = sum(self._count(self._marked[kind]) for message in messages for kind in _kinds(message))
-        if (self._count(text) != wanted).any():
-            raise PromptError("A text has the words that stand for a picture in this model's prompts.", "messages")
-        return text
-
-    def _count(self, text: str) -> Any:
-        """int [tokens]: how often each of those is in it that stand for pictures and clips."""
-        tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False))
-        return (tokens[None] == self._tokens[:, None]).sum(axis=1)
-
-    def _render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        return render_chat(self._tokenizer, [self._formatted(message) for message in messages], options)
-
-    def _formatted(self, message: dict[str, Any]) -> dict[str, Any]:
-        """In the words of the model's family: some have a part for each picture, some a mark in the text. Those with a
-        word for clips all have parts, and the formatter knows no mixture."""
-        kinds = _kinds(message)
-        if self._formatter is None or not kinds or "video" in kinds:
-            return message
-        made = self._formatter.format_message(message["content"], num_images=0, num_audios=0)
-        return {**message, "content": made["content"] if isinstance(made, dict) else made}
 
     def read(self, text: str, shots: Sequence[Shot]) -> tuple[list[int], Seen]:
         """The prompt's tokens, and where its pictures and clips are among them. Raises PromptError."""
@@ -114,8 +83,14 @@ class Eye:
         more: dict[str, Any] = {}
         if films:
             more = {"videos": [*map(clips.pixels, films)], "video_metadata": [*map(clips.facts, films)]}
-        inputs = prepare_inputs(self.processor, images=pictures or None, prompts=[text], **more)
-        return {name: np.array(value) for name, value in inputs.items() if value is not None}
+        try:
+            inputs = prepare_inputs(self.processor, images=pictures or None, prompts=text, **more)
+        except ValueError as error:  # that is what mlx-vlm makes of whatever a processor raises
+            log.warning("a model's processor refused a prompt: %s", type(error).__name__)
+            raise PromptError("This model's processor can't read a prompt with these pictures.", "messages") from error
+        found = {name: np.array(value) for name, value in inputs.items() if value is not None}
+        # Some hand back the text as well.
+        return {name: value for name, value in found.items() if value.dtype.kind in "biuf"}
 
     def _places(self, prompt: dict[str, Any]) -> Any:
         """int32 [seen]."""
@@ -132,11 +107,12 @@ class Eye:
     def _sees_clips(self) -> bool:
         """Whether the template, the processor and the model really do what the configuration has a token for."""
         try:
-            self._marked["video"] = self._render([{"role": "user", "content": [VIDEO]}], {})
+            self._marked["video"] = self.wording.alone("video")
             inputs = self._processed(self._marked["video"], [clips.trial()])
             plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(self._places(inputs))]
             made = self._encoded(inputs).rows
-            return bool(self._count(self._marked["video"]).sum() == 1 and (made != plain).any(axis=-1).all().item())
+            told = np.isin(self.wording.encode(self._marked["video"]), self._tokens).sum() == 1
+            return bool(told and (made != plain).any(axis=-1).all().item())
         except Exception as error:
             log.info("clips are shown as pictures to this model: %s", type(error).__name__)
             return False
@@ -192,12 +168,6 @@ class Eye:
             return answer
 
         block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-
-
-def _kinds(message: dict[str, Any]) -> list[str]:
-    """Of its pictures and clips, in their order: `image` or `video`."""
-    content = message.get("content")
-    return [part["type"] for part in content if part["type"] != "text"] if isinstance(content, list) else []
 
 
 def _digest(shot: Shot) -> bytes:

@@ -39,7 +39,7 @@ def read(
     shots = [_decoded(eye, decoder, part, file) for part, file in zip(parts, files, strict=True)]
     if not eye.sees_clips:
         messages, shots = as_pictures(messages, shots)
-    text = eye.render([_bare(message) for message in messages], options)
+    text = eye.wording.render([_bare(message) for message in messages], options)
     return text, *eye.read(text, shots)
 
 

@@ -54,10 +54,6 @@ class SoloEye:
         """As `Eye.choice`."""
         return clips.choice(self.processor, native=False, fps=fps, max_frames=max_frames)
 
-    def render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        """Raises PromptError."""
-        return self.wording.render(messages, options)
-
     def read(self, text: str, shots: Sequence[Shot]) -> tuple[list[int], Whole]:
         """The prompt's tokens, for whoever counts them, and what the model is given. Raises PromptError."""
         pictures = [shot for shot in shots if isinstance(shot, Image.Image)]

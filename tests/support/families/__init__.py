@@ -31,3 +31,6 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "gemma4": gemma4.make,
 }
 """By mlx-vlm's name for it: makes the folder of a model and returns it."""
+
+BATCHED = ("qwen2_vl", "qwen2_5_vl", "llava", "idefics3", "smolvlm", "gemma3", "pixtral")
+"""Those whose rows share a batch; the others run one at a time."""

@@ -6,10 +6,11 @@ from tests.support.families import made
 
 SIDE, PATCH = 56, 14
 """Of a tile, in pixels."""
+MARKS = ["<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>", "<|User|>", "<|Assistant|>"]
 
 
 def make(folder: Path) -> Path:
-    tokenizer = made.tokenizer("<image>", "<|User|>", "<|Assistant|>", template=made.turns("<image>\n"))
+    tokenizer = made.tokenizer("<image>", *MARKS, template=made.turns("<image>\n"))
     tokenizer.bos_token = "<|endoftext|>"
     width = made.TEXT["hidden_size"]
     config = {
@@ -18,7 +19,7 @@ def make(folder: Path) -> Path:
         "language_config": {
             "model_type": "deepseek_v2", "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 96,
             "moe_intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
-            "n_shared_experts": 1, "n_routed_experts": 4, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1,
+            "n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "first_k_dense_replace": 1,
             "kv_lora_rank": 32, "q_lora_rank": None, "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16,
             "max_position_embeddings": 2048,
         },
