@@ -183,7 +183,7 @@ def _with_media(
     if model.eye is None:
         raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
     try:
-        return vision.read(model.eye, decoder(), messages, request.media, options)
+        return vision.read(model.eye, decoder(), messages, request, options)
     except vision.Unreadable as unreadable:
         where, error = unreadable.where, unreadable.error
         code = cast(protocol.FailureCode, error.code)

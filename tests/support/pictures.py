@@ -17,6 +17,7 @@ from inference.builtin.vision.architecture import FOLDER
 from inference.builtin.vision.drawing import Style, draw_picture
 from inference.builtin.vision.scenes import COLOURS, Scene, Thing
 from inference.engine.kinds import kind_of
+from inference.engine.media.decoder import Clip
 from inference.engine.model import LoadedModel, load_model
 from inference.engine.prepare import decoder
 from inference.engine.protocol import Media
@@ -97,24 +98,22 @@ def ask(engine: Engine, messages: list[dict[str, Any]], *shots: Shot, **request:
     return engine.submit([], messages=messages, media=media, **{"max_tokens": 16, **request})
 
 
-def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, **more: Any) -> str:
+def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, count: int = 16) -> str:
     """What mlx-vlm's `generate` says, greedy."""
-    return str(model.tokenizer.decode(own_tokens(model, messages, *shots, **more), skip_special_tokens=True)).strip()
+    tokens = own_tokens(model, messages, *shots, count=count)
+    return str(model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
-def own_tokens(
-    model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, count: int = 16, **more: Any
-) -> list[int]:
+def own_tokens(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, count: int = 16) -> list[int]:
     """The tokens of that, without the one that ends it."""
     assert model.eye is not None
     said = stream_generate(
         model.model.model,
         model.eye.processor,
         model.render(messages, {}),
+        **_own(model, messages, shots, "image", "video"),
         max_tokens=count,
         temperature=0.0,
-        **_own(messages, shots, "image", "video"),
-        **more,
     )
     # Its last result repeats a token, for the text that it held back.
     tokens = [int(result.token) for result in said][:count]
@@ -122,22 +121,31 @@ def own_tokens(
     return tokens[: ends[0]] if ends else tokens
 
 
-def _own(messages: list[dict[str, Any]], shots: tuple[Shot, ...], pictures: str, videos: str) -> dict[str, Any]:
+def _own(
+    model: LoadedModel, messages: list[dict[str, Any]], shots: tuple[Shot, ...], pictures: str, videos: str
+) -> dict[str, Any]:
     """As mlx-vlm wants them, under these names. Its own reader of files hands out the same frames, a little otherwise
-    scaled and coloured: so the clips are read by ours, and told as that one tells them."""
-    parts = [part for message in messages if isinstance(message["content"], list)
-             for part in message["content"] if part["type"] != "text"]  # fmt: skip
+    coloured: so the clips are read by ours, and told as that one tells them."""
+    contents = [message["content"] for message in messages if isinstance(message["content"], list)]
+    parts = [part for content in contents for part in content if part["type"] != "text"]
     own: dict[str, Any] = {}
     for part, shot in zip(parts, shots, strict=True):
-        if not isinstance(shot, Film):
+        if isinstance(shot, Film):
+            clip = read(model, shot, part.get("fps"), part.get("max_frames"))
+            own.setdefault(videos, []).append([Image.fromarray(frame) for frame in clip.frames])
+            facts = {"total_num_frames": len(shot.frames), "fps": float(shot.rate), "frames_indices": clip.indices}
+            own.setdefault("video_metadata", []).append(facts)
+        else:
             own.setdefault(pictures, []).append(shot)
-            continue
-        most = part.get("max_frames", 8)
-        clip = decoder().video(shot.data, part.get("fps", 2.0), most, min_frames=min(2, most), multiple=min(2, most))
-        own.setdefault(videos, []).append([Image.fromarray(frame) for frame in clip.frames])
-        facts = {"total_num_frames": len(shot.frames), "fps": float(shot.rate), "frames_indices": clip.indices}
-        own.setdefault("video_metadata", []).append(facts)
     return own
+
+
+def read(model: LoadedModel, shot: Film, fps: float | None = None, max_frames: int | None = None) -> Clip:
+    assert model.eye is not None
+    wanted = model.eye.choice(fps, max_frames)
+    return decoder().video(
+        shot.data, wanted.fps, wanted.max_frames, min_frames=wanted.min_frames, multiple=wanted.multiple
+    )
 
 
 def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *shots: Shot) -> float:
@@ -152,7 +160,7 @@ def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *shots: S
         eye.processor,
         prompts=[model.render(messages, {})],
         add_special_tokens=special,
-        **_own(messages, shots, "images", "videos"),
+        **_own(model, messages, shots, "images", "videos"),
     )
     ids, mask, pixels = inputs.pop("input_ids"), inputs.pop("attention_mask"), inputs.pop("pixel_values", None)
     whole = model.model.model

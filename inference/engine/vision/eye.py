@@ -23,6 +23,8 @@ from inference.engine.vision.wording import Wording
 KEPT_BYTES = 256 << 20
 """Of features that no running request needs, for when their picture comes again."""
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+Inputs = dict[str, Any]
+"""What a processor makes of text, pictures and clips: arrays by name."""
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +40,10 @@ class Eye:
         self._speaker = speaker
         self.processor = processor
         self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
-        self.wording = Wording(processor, tokenizer, str(config.model_type))
         video = getattr(config, "video_token_index", None) or getattr(config, "video_token_id", None)
-        self._tokens = np.array([self.token] if video is None else [self.token, int(video)])
+        self._tokens = [self.token] if video is None else [self.token, int(video)]
         """That stand for pictures and clips in prompts."""
-        self._marked = {"image": self.wording.alone("image")}
+        self.wording = Wording(processor, tokenizer, str(config.model_type))
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
@@ -60,15 +61,19 @@ class Eye:
         """Which frames of a clip are wanted, where the request says so much."""
         return clips.choice(self.processor, native=self.sees_clips, fps=fps, max_frames=max_frames)
 
-    def read(self, text: str, shots: Sequence[Shot]) -> tuple[list[int], Seen]:
-        """The prompt's tokens, and where its pictures and clips are among them. Raises PromptError."""
+    def alone(self, shot: Shot) -> Inputs:
+        """What the processor makes of a picture or clip by itself. Raises what processors raise."""
+        return self._processed(self.wording.alone("video" if isinstance(shot, Clip) else "image"), [shot])
+
+    def read(self, text: str, shots: Sequence[Shot], alone: Sequence[Inputs]) -> tuple[list[int], Seen]:
+        """The prompt's tokens, and where its pictures and clips are among them. alone: what `alone` has made of each.
+        Raises PromptError."""
         prompt = self._processed(text, shots)
         tokens: list[int] = prompt["input_ids"][0].tolist()
         places = self._places(prompt)
         found: list[Picture] = []
         first = 0
-        for shot in shots:
-            inputs = self._processed(self._marked["video" if isinstance(shot, Clip) else "image"], [shot])
+        for shot, inputs in zip(shots, alone, strict=True):
             last = first + len(self._places(inputs))
             found.append(Picture(_digest(shot), first, last, inputs))
             first = last
@@ -77,7 +82,7 @@ class Eye:
         positions, shift = self._positions(prompt)
         return tokens, Seen(found, places, positions, shift)
 
-    def _processed(self, text: str, shots: Sequence[Shot]) -> dict[str, Any]:
+    def _processed(self, text: str, shots: Sequence[Shot]) -> Inputs:
         pictures = [shot for shot in shots if not isinstance(shot, Clip)]
         films = [shot for shot in shots if isinstance(shot, Clip)]
         more: dict[str, Any] = {}
@@ -92,11 +97,11 @@ class Eye:
         # Some hand back the text as well.
         return {name: value for name, value in found.items() if value.dtype.kind in "biuf"}
 
-    def _places(self, prompt: dict[str, Any]) -> Any:
+    def _places(self, prompt: Inputs) -> Any:
         """int32 [seen]."""
         return np.flatnonzero(np.isin(prompt["input_ids"][0], self._tokens)).astype(np.int32)
 
-    def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
+    def _positions(self, prompt: Inputs) -> tuple[Any, int]:
         if not self._speaker.axes:
             return None, 0
         grids = [mx.array(prompt[name]) if name in prompt else None for name in ("image_grid_thw", "video_grid_thw")]
@@ -106,14 +111,15 @@ class Eye:
 
     def _sees_clips(self) -> bool:
         """Whether the template, the processor and the model really do what the configuration has a token for."""
+        if "video" not in self.wording.kinds:
+            return False
         try:
-            self._marked["video"] = self.wording.alone("video")
-            inputs = self._processed(self._marked["video"], [clips.trial()])
-            plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(self._places(inputs))]
-            made = self._encoded(inputs).rows
-            told = np.isin(self.wording.encode(self._marked["video"]), self._tokens).sum() == 1
-            return bool(told and (made != plain).any(axis=-1).all().item())
-        except Exception as error:
+            inputs = self.alone(clips.trial())
+            places = self._places(inputs)
+            plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(places)]
+            changed = (self._encoded(inputs).rows != plain).any(axis=-1).all()
+            return bool(places.size and changed.item())
+        except Exception as error:  # whatever comes of it, there is another way
             log.info("clips are shown as pictures to this model: %s", type(error).__name__)
             return False
 
@@ -137,7 +143,7 @@ class Eye:
         while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
 
-    def _encoded(self, inputs: dict[str, Any]) -> Features:
+    def _encoded(self, inputs: Inputs) -> Features:
         """Of the one picture or clip that these inputs are for."""
         given = {name: mx.array(value) for name, value in inputs.items()}
         made = self._speaker.model.get_input_embeddings(

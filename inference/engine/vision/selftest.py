@@ -58,7 +58,7 @@ class _Trial:
         text = list(range(7, 31))
         self._rows = [self._sequence(0, text)]
         for picture, asked in zip(self._pictures, self._asked, strict=True):
-            prompt, seen = self._eye.read(self._eye.wording.render(asked, {}), [picture])
+            prompt, seen = self._eye.read(self._eye.wording.render(asked, {}), [picture], [self._eye.alone(picture)])
             self._rows.append(self._sequence(len(self._rows), prompt))
             self._rows[-1].seen = seen
         longest = max(len(row.prompt) for row in self._rows)

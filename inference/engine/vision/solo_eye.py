@@ -54,7 +54,11 @@ class SoloEye:
         """As `Eye.choice`."""
         return clips.choice(self.processor, native=False, fps=fps, max_frames=max_frames)
 
-    def read(self, text: str, shots: Sequence[Shot]) -> tuple[list[int], Whole]:
+    def alone(self, shot: Shot) -> dict[str, Any]:
+        """Nothing is looked at by itself here."""
+        return {}
+
+    def read(self, text: str, shots: Sequence[Shot], alone: Sequence[Any] = ()) -> tuple[list[int], Whole]:
         """The prompt's tokens, for whoever counts them, and what the model is given. Raises PromptError."""
         pictures = [shot for shot in shots if isinstance(shot, Image.Image)]
         sounds = [shot.samples for shot in shots if isinstance(shot, Sound)]
