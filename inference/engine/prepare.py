@@ -24,9 +24,10 @@ from inference.engine.text.infill import encode_infill
 from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
 from inference.engine.text.speech import PLAIN, Speech, State
 from inference.engine.text.stops import StopMatcher
-from inference.engine.text.template import PromptError, encode_text, render_chat
+from inference.engine.text.template import PromptError, encode_text
 from inference.engine.vision import prompt as vision
 from inference.engine.vision.features import Seen
+from inference.engine.vision.whole import Whole
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class _Prompt:
     """What the answer begins with, as far as the prompt has decided that."""
     closed: bool = True
     """There will be no thought."""
-    seen: Seen | None = None
+    seen: Seen | Whole | None = None
 
 
 def needs_time(request: protocol.Generate) -> bool:
@@ -165,9 +166,8 @@ def _chat_prompt(
     if request.media:
         text, tokens, seen = _with_media(messages, request, model, options)
     else:
-        text = render_chat(model.tokenizer, messages, options)
-        # The template has written the beginning-of-text token itself.
-        tokens = encode_text(model.tokenizer, text, special=False)
+        text = model.render(messages, options)
+        tokens = model.encode(text)
     thought = model.markup.thought
     if thought is None:
         return _Prompt(tokens, seen=seen)
@@ -179,11 +179,11 @@ def _chat_prompt(
 
 def _with_media(
     messages: list[dict[str, object]], request: protocol.Generate, model: LoadedModel, options: dict[str, object]
-) -> tuple[str, list[int], Seen]:
+) -> tuple[str, list[int], Seen | Whole]:
     if model.eye is None:
         raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
     try:
-        return vision.read(model.eye, decoder(), messages, request.media, options)
+        return vision.read(model.eye, decoder(), messages, request, options)
     except vision.Unreadable as unreadable:
         where, error = unreadable.where, unreadable.error
         code = cast(protocol.FailureCode, error.code)

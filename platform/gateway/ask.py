@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, structs
 from accounts.authentication import Principal
 from gateway import errors
 from gateway.media.reader import Media
+from gateway.media.rules import Kind
 from gateway.media.source import Source
 from gateway.request_diagnostics import DiagnosticsLevel
 from gateway.tiers import Tier, class_for
@@ -16,8 +17,8 @@ from inference.engine import protocol
 from inference.sampling import LARGEST, MOST_BIASES, Bias, SamplingFields
 
 MOST_ANSWERS = 16
-PICTURE_TOKENS = 256
-"""Of a picture, before its model has counted them."""
+MEDIA_TOKENS = {Kind.IMAGE: 256, Kind.VIDEO: 2048, Kind.AUDIO: 256}
+"""Of one, before its model has counted them."""
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 TokenId = Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -75,7 +76,7 @@ class Ask:
     tier: Tier | None = None
     """The service tier that was asked for; None: whichever the key has."""
     sources: Sequence[Source] = ()
-    """Where the conversation's pictures come from, in their order."""
+    """Where the conversation's pictures and videos come from, in their order."""
 
     @property
     def choices(self) -> int:
@@ -85,7 +86,8 @@ class Ask:
         """Before the engine has counted: four characters a token, and some for the template's frame."""
         texts = [text for message in self.prompt.messages or [] for text in _texts(message.get("content"))]
         prompts = sum(len(each) // 4 + 4 if isinstance(each, str) else len(each) for each in self.prompt.prompts)
-        return prompts + sum(4 + len(text) // 4 for text in texts) + PICTURE_TOKENS * len(self.sources)
+        media = sum(MEDIA_TOKENS[source.kind] for source in self.sources)
+        return prompts + sum(4 + len(text) // 4 for text in texts) + media
 
     def with_media(self, media: Sequence[Media]) -> "Ask":
         """The same, with what was found at its sources."""

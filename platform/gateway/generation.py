@@ -20,6 +20,7 @@ from gateway.answers import Stamp
 from gateway.ask import Ask, Asked
 from gateway.context import RequestContext
 from gateway.insist import insist
+from gateway.media import refusals
 from gateway.metering import Meter
 from gateway.request_diagnostics import RequestDiagnostics, diagnose
 from gateway.runtime import Runtime
@@ -167,7 +168,8 @@ class Run:
     async def _with_media(self, ask: Ask) -> Ask:
         """Raises ApiError. Nothing is fetched for a model that is known to see nothing."""
         if self._model.kind not in (None, "vision"):
-            raise errors.sees_nothing(self._model.name, ask.sources[0].where)
+            first = ask.sources[0]
+            raise refusals.sees_nothing(self._model.name, first.where, first.kind)
         return ask.with_media(await self._gateway.media.read(ask.sources))
 
     def __aiter__(self) -> "Run":

@@ -39,8 +39,8 @@ def eye(tmp_path_factory: pytest.TempPathFactory) -> Eye:
 
 def noise(eye: Eye, number: int) -> Picture:
     pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    text = eye.render([{"role": "user", "content": [{"type": "image"}]}], {})
-    return eye.read(text, [Image.fromarray(pixels)])[1].pictures[0]
+    shot = Image.fromarray(pixels)
+    return eye.read(eye.wording.alone("image"), [shot], [eye.alone(shot)])[1].pictures[0]
 
 
 def test_in_parts_it_sees_the_same(eye: Eye, monkeypatch: pytest.MonkeyPatch) -> None:

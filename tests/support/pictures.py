@@ -9,17 +9,21 @@ import av
 import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
-from mlx_vlm import generate
-from mlx_vlm.utils import prepare_inputs
+from mlx_vlm import stream_generate
+from mlx_vlm.utils import prepare_inputs, should_add_special_tokens
 from PIL import Image
 
 from inference.builtin.vision.architecture import FOLDER
 from inference.builtin.vision.drawing import Style, draw_picture
 from inference.builtin.vision.scenes import COLOURS, Scene, Thing
+from inference.engine.kinds import kind_of
+from inference.engine.media.decoder import Clip
 from inference.engine.model import LoadedModel, load_model
 from inference.engine.prepare import decoder
 from inference.engine.protocol import Media
 from tests.support.engine_made import Engine
+from tests.support.families import FAMILIES
+from tests.support.models_made import session_folder
 
 TOLERANCE = 1e-4
 """Standard deviations that a logit may be off in float32."""
@@ -29,6 +33,13 @@ TOLERANCE = 1e-4
 def seeing() -> LoadedModel:
     """The built-in vision model."""
     return load_model(str(FOLDER), "atelier-tiny-vl", kind="vision")
+
+
+@cache
+def of_family(name: str) -> LoadedModel:
+    """A tiny seeded model of that family."""
+    folder = FAMILIES[name](session_folder() / f"family-{name}")
+    return load_model(str(folder), name, kind=kind_of(str(folder)))
 
 
 def picture(colour: str, shape: str, *, width: int = 96, height: int = 96, x: float = 0.5) -> Image.Image:
@@ -87,32 +98,54 @@ def ask(engine: Engine, messages: list[dict[str, Any]], *shots: Shot, **request:
     return engine.submit([], messages=messages, media=media, **{"max_tokens": 16, **request})
 
 
-def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, **more: Any) -> str:
+def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, count: int = 16) -> str:
     """What mlx-vlm's `generate` says, greedy."""
-    eye = model.eye
-    assert eye is not None
-    text = eye.render(messages, {})
-    made = generate(model.model.model, eye.processor, text, **_own(messages, shots, "image", "video"),
-                    **{"max_tokens": 16, "temperature": 0.0, **more})  # fmt: skip
-    return str(made.text).strip()
+    tokens = own_tokens(model, messages, *shots, count=count)
+    return str(model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
-def _own(messages: list[dict[str, Any]], shots: tuple[Shot, ...], pictures: str, videos: str) -> dict[str, Any]:
+def own_tokens(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, count: int = 16) -> list[int]:
+    """The tokens of that, without the one that ends it."""
+    assert model.eye is not None
+    said = stream_generate(
+        model.model.model,
+        model.eye.processor,
+        model.render(messages, {}),
+        **_own(model, messages, shots, "image", "video"),
+        max_tokens=count,
+        temperature=0.0,
+    )
+    # Its last result repeats a token, for the text that it held back.
+    tokens = [int(result.token) for result in said][:count]
+    ends = [place for place, token in enumerate(tokens) if token in model.end_tokens]
+    return tokens[: ends[0]] if ends else tokens
+
+
+def _own(
+    model: LoadedModel, messages: list[dict[str, Any]], shots: tuple[Shot, ...], pictures: str, videos: str
+) -> dict[str, Any]:
     """As mlx-vlm wants them, under these names. Its own reader of files hands out the same frames, a little otherwise
-    scaled and coloured: so the clips are read by ours, and told as that one tells them."""
-    parts = [part for message in messages if isinstance(message["content"], list)
-             for part in message["content"] if part["type"] != "text"]  # fmt: skip
+    coloured: so the clips are read by ours, and told as that one tells them."""
+    contents = [message["content"] for message in messages if isinstance(message["content"], list)]
+    parts = [part for content in contents for part in content if part["type"] != "text"]
     own: dict[str, Any] = {}
     for part, shot in zip(parts, shots, strict=True):
-        if not isinstance(shot, Film):
+        if isinstance(shot, Film):
+            clip = read(model, shot, part.get("fps"), part.get("max_frames"))
+            own.setdefault(videos, []).append([Image.fromarray(frame) for frame in clip.frames])
+            facts = {"total_num_frames": len(shot.frames), "fps": float(shot.rate), "frames_indices": clip.indices}
+            own.setdefault("video_metadata", []).append(facts)
+        else:
             own.setdefault(pictures, []).append(shot)
-            continue
-        most = part.get("max_frames", 8)
-        clip = decoder().video(shot.data, part.get("fps", 2.0), most, min_frames=min(2, most), multiple=min(2, most))
-        own.setdefault(videos, []).append([Image.fromarray(frame) for frame in clip.frames])
-        facts = {"total_num_frames": len(shot.frames), "fps": float(shot.rate), "frames_indices": clip.indices}
-        own.setdefault("video_metadata", []).append(facts)
     return own
+
+
+def read(model: LoadedModel, shot: Film, fps: float | None = None, max_frames: int | None = None) -> Clip:
+    assert model.eye is not None
+    wanted = model.eye.choice(fps, max_frames)
+    return decoder().video(
+        shot.data, wanted.fps, wanted.max_frames, min_frames=wanted.min_frames, multiple=wanted.multiple
+    )
 
 
 def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *shots: Shot) -> float:
@@ -122,8 +155,12 @@ def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *shots: S
     eye = model.eye
     assert eye is not None
     said = engine.tap.script.get(id, engine.said(id))
+    special = should_add_special_tokens(model.model.model.config.model_type, eye.processor)
     inputs = prepare_inputs(
-        eye.processor, prompts=[eye.render(messages, {})], **_own(messages, shots, "images", "videos")
+        eye.processor,
+        prompts=[model.render(messages, {})],
+        add_special_tokens=special,
+        **_own(model, messages, shots, "images", "videos"),
     )
     ids, mask, pixels = inputs.pop("input_ids"), inputs.pop("attention_mask"), inputs.pop("pixel_values", None)
     whole = model.model.model

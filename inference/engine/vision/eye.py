@@ -9,23 +9,21 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormatter
 from mlx_vlm.utils import prepare_inputs
-from PIL import Image
 
-from inference.engine.media.decoder import Clip
-from inference.engine.text.template import PromptError, render_chat
+from inference.engine.media.decoder import Clip, Sound
+from inference.engine.text.template import PromptError
 from inference.engine.vision import clips, parts
 from inference.engine.vision.features import Features, Picture, Seen
 from inference.engine.vision.prompt import Shot
 from inference.engine.vision.room import KEPT_BYTES, Room, room_of
 from inference.engine.vision.speaker import Speaker
+from inference.engine.vision.wording import Wording
 
-IMAGE = {"type": "image"}
-VIDEO = {"type": "video"}
-"""Parts of a message that stand for the next of its pictures, or clips."""
 BREATH_SECONDS = 0.05
 """Between two breaths, unless told otherwise."""
+Inputs = dict[str, Any]
+"""What a processor makes of text, pictures and clips: arrays by name."""
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +31,18 @@ log = logging.getLogger(__name__)
 class Eye:
     """`read` is for the intake threads, `look` for the step thread."""
 
+    hears = False
+    rate = 0
+    """Of sounds, in hertz."""
+
     def __init__(self, speaker: Speaker, processor: Any, tokenizer: Any, config: Any):
         self._speaker = speaker
         self.processor = processor
-        self._tokenizer = tokenizer
         self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
         video = getattr(config, "video_token_index", None) or getattr(config, "video_token_id", None)
-        self._tokens = np.array([self.token] if video is None else [self.token, int(video)])
+        self._tokens = [self.token] if video is None else [self.token, int(video)]
         """That stand for pictures and clips in prompts."""
-        kind = str(config.model_type).lower()
-        self._formatter = MessageFormatter(kind) if kind in MODEL_CONFIG else None
-        self._marked = {"image": self._render([{"role": "user", "content": [IMAGE]}], {})}
+        self.wording = Wording(processor, tokenizer, str(config.model_type))
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
@@ -62,41 +61,19 @@ class Eye:
         """Which frames of a clip are wanted, where the request says so much."""
         return clips.choice(self.processor, native=self.sees_clips, fps=fps, max_frames=max_frames)
 
-    def render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        """A conversation whose contents may be lists of texts, of `IMAGE` and, for a model that sees clips, of `VIDEO`.
+    def alone(self, shot: Shot) -> Inputs:
+        """What the processor makes of a picture or clip by itself. Raises what processors raise."""
+        return self._processed(self.wording.alone("video" if isinstance(shot, Clip) else "image"), [shot])
+
+    def read(self, text: str, shots: Sequence[Shot], alone: Sequence[Inputs]) -> tuple[list[int], Seen]:
+        """The prompt's tokens, and where its pictures and clips are among them. alone: what `alone` has made of each.
         Raises PromptError."""
-        text = self._render(messages, options)
-        wanted = sum(self._count(self._marked[kind]) for message in messages for kind in _kinds(message))
-        if (self._count(text) != wanted).any():
-            raise PromptError("A text has the words that stand for a picture in this model's prompts.", "messages")
-        return text
-
-    def _count(self, text: str) -> Any:
-        """int [tokens]: how often each of those is in it that stand for pictures and clips."""
-        tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False))
-        return (tokens[None] == self._tokens[:, None]).sum(axis=1)
-
-    def _render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        return render_chat(self._tokenizer, [self._formatted(message) for message in messages], options)
-
-    def _formatted(self, message: dict[str, Any]) -> dict[str, Any]:
-        """In the words of the model's family: some have a part for each picture, some a mark in the text. Those with a
-        word for clips all have parts, and the formatter knows no mixture."""
-        kinds = _kinds(message)
-        if self._formatter is None or not kinds or "video" in kinds:
-            return message
-        made = self._formatter.format_message(message["content"], num_images=0, num_audios=0)
-        return {**message, "content": made["content"] if isinstance(made, dict) else made}
-
-    def read(self, text: str, shots: Sequence[Shot]) -> tuple[list[int], Seen]:
-        """The prompt's tokens, and where its pictures and clips are among them. Raises PromptError."""
         prompt = self._processed(text, shots)
         tokens: list[int] = prompt["input_ids"][0].tolist()
         places = self._places(prompt)
         found: list[Picture] = []
         first = 0
-        for shot in shots:
-            inputs = self._processed(self._marked["video" if isinstance(shot, Clip) else "image"], [shot])
+        for shot, inputs in zip(shots, alone, strict=True):
             last = first + len(self._places(inputs))
             found.append(Picture(_digest(shot), first, last, inputs))
             first = last
@@ -105,20 +82,22 @@ class Eye:
         positions, shift = self._positions(prompt)
         return tokens, Seen(found, places, positions, shift)
 
-    def _processed(self, text: str, shots: Sequence[Shot]) -> dict[str, Any]:
+    def _processed(self, text: str, shots: Sequence[Shot]) -> Inputs:
         pictures = [shot for shot in shots if not isinstance(shot, Clip)]
         films = [shot for shot in shots if isinstance(shot, Clip)]
         more: dict[str, Any] = {}
         if films:
             more = {"videos": [*map(clips.pixels, films)], "video_metadata": [*map(clips.facts, films)]}
-        inputs = prepare_inputs(self.processor, images=pictures or None, prompts=[text], **more)
-        return {name: np.array(value) for name, value in inputs.items() if value is not None}
+        try:
+            inputs = prepare_inputs(self.processor, images=pictures or None, prompts=text, **more)
+        except ValueError as error:  # that is what mlx-vlm makes of whatever a processor raises
+            log.warning("a model's processor refused a prompt: %s", type(error).__name__)
+            raise PromptError("This model's processor can't read a prompt with these pictures.", "messages") from error
+        found = {name: np.array(value) for name, value in inputs.items() if value is not None}
+        # Some hand back the text as well.
+        return {name: value for name, value in found.items() if value.dtype.kind in "biuf"}
 
-    def processed(self, picture: Image.Image) -> dict[str, Any]:
-        """What the model's processor makes of a picture by itself: arrays of NumPy's."""
-        return self._processed(self._marked["image"], [picture])
-
-    def tokens_of(self, inputs: dict[str, Any]) -> int:
+    def tokens_of(self, inputs: Inputs) -> int:
         """That stand for what these inputs show."""
         return len(self._places(inputs))
 
@@ -128,11 +107,11 @@ class Eye:
         embedded = self._speaker.embed(mx.zeros((1, 1), mx.int32))
         return room_of(self, token=int(embedded.nbytes) * (1 + self._levels))
 
-    def _places(self, prompt: dict[str, Any]) -> Any:
+    def _places(self, prompt: Inputs) -> Any:
         """int32 [seen]."""
         return np.flatnonzero(np.isin(prompt["input_ids"][0], self._tokens)).astype(np.int32)
 
-    def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
+    def _positions(self, prompt: Inputs) -> tuple[Any, int]:
         if not self._speaker.axes:
             return None, 0
         grids = [mx.array(prompt[name]) if name in prompt else None for name in ("image_grid_thw", "video_grid_thw")]
@@ -142,13 +121,15 @@ class Eye:
 
     def _sees_clips(self) -> bool:
         """Whether the template, the processor and the model really do what the configuration has a token for."""
+        if "video" not in self.wording.kinds:
+            return False
         try:
-            self._marked["video"] = self._render([{"role": "user", "content": [VIDEO]}], {})
-            inputs = self._processed(self._marked["video"], [clips.trial()])
-            plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(self._places(inputs))]
-            made = self._encoded(inputs).rows
-            return bool(self._count(self._marked["video"]).sum() == 1 and (made != plain).any(axis=-1).all().item())
-        except Exception as error:
+            inputs = self.alone(clips.trial())
+            places = self._places(inputs)
+            plain = self._speaker.embed(mx.array(inputs["input_ids"]))[0][mx.array(places)]
+            changed = (self._encoded(inputs).rows != plain).any(axis=-1).all()
+            return bool(places.size and changed.item())
+        except Exception as error:  # whatever comes of it, there is another way
             log.info("clips are shown as pictures to this model: %s", type(error).__name__)
             return False
 
@@ -172,7 +153,7 @@ class Eye:
         while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
 
-    def _encoded(self, inputs: dict[str, Any]) -> Features:
+    def _encoded(self, inputs: Inputs) -> Features:
         """Of the one picture or clip that these inputs are for."""
         given = {name: mx.array(value) for name, value in inputs.items()}
         made = self._speaker.model.get_input_embeddings(
@@ -183,15 +164,10 @@ class Eye:
         return Features(rows, tuple(levels) if levels is not None else ())
 
 
-def _kinds(message: dict[str, Any]) -> list[str]:
-    """Of its pictures and clips, in their order: `image` or `video`."""
-    content = message.get("content")
-    return [part["type"] for part in content if part["type"] != "text"] if isinstance(content, list) else []
-
-
 def _digest(shot: Shot) -> bytes:
     if isinstance(shot, Clip):
         return clips.digest(shot)
+    assert not isinstance(shot, Sound)
     mark = hashlib.sha256(f"{shot.size}".encode())
     mark.update(shot.tobytes())
     return mark.digest()

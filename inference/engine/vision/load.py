@@ -11,6 +11,7 @@ from mlx_vlm.utils import get_model_path, load, load_config
 
 from inference.engine.vision import speaker
 from inference.engine.vision.eye import Eye
+from inference.engine.vision.processor import mend
 from inference.engine.vision.solo import SoloSpeaker
 from inference.engine.vision.solo_eye import SoloEye
 from inference.engine.vision.speaker import Speaker
@@ -32,6 +33,7 @@ def load_vision(source: str) -> tuple[Sight, Any, dict[str, Any]]:
     """Model, tokenizer (mlx-lm's wrapper) and configuration. Raises whatever a foreign model's files make the loaders
     raise."""
     model, processor = load(source)
+    mend(processor)
     config = load_config(get_model_path(source))
     tokenizer = _tokenizer(processor, _end_tokens(config))
     speaker.install()

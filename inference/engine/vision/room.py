@@ -44,7 +44,7 @@ class Room:
 def room_of(eye: "Eye", *, token: int) -> Room:
     """By a trial of the model's own processor, and the shapes of its encoder's layers. token: bytes of the features of
     one."""
-    inputs = eye.processed(Image.new("RGB", (LARGEST, LARGEST)))
+    inputs = eye.alone(Image.new("RGB", (LARGEST, LARGEST)))
     given = sum(value.nbytes for value in inputs.values())
     encoder = 2 * given + _activations(eye.encoder, inputs) + token * eye.tokens_of(inputs)
     room = Room(encoder=encoder, token=token, waiting=max(WAITING_BYTES, given))

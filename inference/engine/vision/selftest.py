@@ -22,8 +22,8 @@ from inference.engine.sequence import Request, Sequence
 from inference.engine.text.detokenizer import Detokenizer
 from inference.engine.text.speech import Speech
 from inference.engine.text.stops import StopMatcher
-from inference.engine.vision.eye import IMAGE
 from inference.engine.vision.features import Given
+from inference.engine.vision.wording import IMAGE
 
 STEPS, MOST = 4, 16
 """Tokens that the pictures' rows say at least, and that any row may say."""
@@ -58,7 +58,7 @@ class _Trial:
         text = list(range(7, 31))
         self._rows = [self._sequence(0, text)]
         for picture, asked in zip(self._pictures, self._asked, strict=True):
-            prompt, seen = self._eye.read(self._eye.render(asked, {}), [picture])
+            prompt, seen = self._eye.read(self._eye.wording.render(asked, {}), [picture], [self._eye.alone(picture)])
             self._rows.append(self._sequence(len(self._rows), prompt))
             self._rows[-1].seen = seen
         longest = max(len(row.prompt) for row in self._rows)
@@ -120,7 +120,7 @@ class _Trial:
 
     def _off(self, row: Sequence, asked: list[dict[str, Any]], picture: Image.Image) -> float:
         """Against the model's own forward of the same prompt, made to say the same."""
-        prompt, whole = self._reader.read(self._reader.render(asked, {}), [picture])
+        prompt, whole = self._reader.read(self._reader.wording.render(asked, {}), [picture])
         caches, given = self._own.make_cache(), Given(whole=whole)
         logits = [self._own(mx.array([prompt], mx.int32), caches, given)[0, -1]]
         for token in row.output[:-1]:

@@ -34,8 +34,8 @@ class SoloSpeaker:
         self.language = model.language_model
 
     def __call__(self, tokens: mx.array, cache: Any = None, given: Given | None = None) -> mx.array:
-        """tokens int32 [1, tokens] -> logits [1, at most as many, vocab]. Caches are of `make_cache`; what is fed to new
-        ones is a prompt, and what was said of its answer before, if that was begun elsewhere."""
+        """tokens int32 [1, tokens] -> logits [1, at most as many, vocab]. Caches are of `make_cache`; what is fed to
+        new ones is a prompt, and what was said of its answer before, if that was begun elsewhere."""
         caches = RowCaches(self.make_cache()) if cache is None else cache
         for name in MEMORIES:
             if hasattr(self.language, name):

@@ -1,4 +1,4 @@
-"""Prompts with pictures and sounds for a model that runs one row at a time: all that its own processor makes of them."""
+"""Prompts with pictures and sounds for a model that runs one row at a time: what its own processor makes of them."""
 
 import inspect
 import logging
@@ -12,6 +12,8 @@ from PIL import Image
 
 from inference.engine.media.decoder import Sound
 from inference.engine.text.template import PromptError
+from inference.engine.vision import clips
+from inference.engine.vision.prompt import Shot
 from inference.engine.vision.whole import Whole, held
 from inference.engine.vision.wording import Wording
 
@@ -25,6 +27,9 @@ HEARING = ("audio", "apm", "sound")
 
 class SoloEye:
     """For the intake threads; what it makes goes to `SoloSpeaker`."""
+
+    sees_clips = False
+    """A clip's frames are shown as pictures."""
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any):
         self.processor = processor
@@ -45,7 +50,15 @@ class SoloEye:
         """What conversations may be made of."""
         return ["text", "image", *(["audio"] if self.hears else [])]
 
-    def read(self, text: str, shots: Sequence[Image.Image | Sound]) -> tuple[list[int], Whole]:
+    def choice(self, fps: float | None, max_frames: int | None) -> clips.Choice:
+        """As `Eye.choice`."""
+        return clips.choice(self.processor, native=False, fps=fps, max_frames=max_frames)
+
+    def alone(self, shot: Shot) -> dict[str, Any]:
+        """Nothing is looked at by itself here."""
+        return {}
+
+    def read(self, text: str, shots: Sequence[Shot], alone: Sequence[Any] = ()) -> tuple[list[int], Whole]:
         """The prompt's tokens, for whoever counts them, and what the model is given. Raises PromptError."""
         pictures = [shot for shot in shots if isinstance(shot, Image.Image)]
         sounds = [shot.samples for shot in shots if isinstance(shot, Sound)]
@@ -67,5 +80,8 @@ class SoloEye:
             raise PromptError(
                 "This model's processor can't read a prompt with these pictures or sounds.", "messages"
             ) from error
+        if len(inputs["input_ids"]) > 1:
+            # Those that know no more make a prompt of its own for every picture.
+            raise PromptError("This model reads one picture in a conversation, and no more.", "messages")
         # Some processors write a picture's tokens as numbers below 0, which are no tokens anywhere else.
         return np.maximum(inputs["input_ids"][0], 0).tolist(), Whole(inputs)

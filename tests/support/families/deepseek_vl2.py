@@ -6,10 +6,11 @@ from tests.support.families import made
 
 SIDE, PATCH = 56, 14
 """Of a tile, in pixels."""
+MARKS = ["<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>", "<|User|>", "<|Assistant|>"]
 
 
 def make(folder: Path) -> Path:
-    tokenizer = made.tokenizer("<image>", "<|User|>", "<|Assistant|>", template=made.turns("<image>\n"))
+    tokenizer = made.tokenizer("<image>", *MARKS, template=made.turns("<image>\n"))
     tokenizer.bos_token = "<|endoftext|>"
     width = made.TEXT["hidden_size"]
     config = {
