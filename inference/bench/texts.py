@@ -21,7 +21,7 @@ WORDS = (
     "river", "stone", "lamp", "winter", "paper", "garden", "road", "music", "window", "bread", "letter", "horse",
     "cloud", "table", "silver", "island", "story", "morning", "bridge", "orange",
 )  # fmt: skip
-LENGTHS = (0, 40, 120, 300, 20)
+LENGTHS = (8, 40, 120, 300, 20)
 """Words before the question."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from atelier import LanguageModel, ModelError, RequestError, VisionModel
-from tests.support.media_made import animation
+from tests.support.media_made import saved
 from tests.support.pictures import own_answer, picture, png, seeing, shown
 
 COLOUR, SHAPE = "What colour is it?", "What shape is it?"
@@ -71,7 +71,8 @@ def test_parts_of_messages(model: VisionModel, file: Path) -> None:
 
 
 def test_clips_are_looked_at_frame_by_frame(model: VisionModel, tmp_path: Path) -> None:
-    clip = animation("GIF", ["red", "green", "blue", "white"], 500)
+    frames = [picture(each, "circle") for each in ("red", "green", "blue", "yellow")]
+    clip = saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=500)
     path = tmp_path / "clip.gif"
     path.write_bytes(clip)
     assert model.describe_video(path, fps=2.0, temperature=0, max_tokens=8)
