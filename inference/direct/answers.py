@@ -106,8 +106,8 @@ class _Written:
 
 
 class Stream:
-    """An answer in pieces, as they come: an iterator over `Chunk`s, for one thread. Where it is left early, by `close`,
-    at the end of a `with` block or because nobody has it any more, the engine stops working on it.
+    """An answer in pieces, as they come: an iterator over `Chunk`s, for one thread; any may close it. Where it is left
+    early, by `close`, at the end of a `with` block or because nobody has it any more, the engine stops working on it.
 
     Raises EngineError and RequestTimeout while it is read.
     """
@@ -131,6 +131,9 @@ class Stream:
                 # Ctrl-C, as a rule.
                 self.close()
                 raise
+            if self._ended:
+                # Closed by another thread meanwhile.
+                break
             match event:
                 case protocol.Delta():
                     self._written.add(event)
@@ -161,6 +164,7 @@ class Stream:
         if not self._ended:
             self._ended = True
             self._host.cancel(self._id)
+            self._events.put(None)
 
     def __enter__(self) -> Self:
         return self

@@ -138,6 +138,15 @@ def test_whoever_leaves_early_stops_the_engine(model: LanguageModel, leave: str)
     assert model.chat(SUM, temperature=0).text == "3 + 4 = 7."
 
 
+def test_another_thread_may_close_a_stream(model: LanguageModel) -> None:
+    stream = model.stream_chat(SUM, response_format={"type": "regex", "regex": "[a-z]{4000}"})
+    next(stream)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(list, stream)
+        stream.close()
+        assert all(chunk.answer is None for chunk in reading.result(timeout=60))
+
+
 def test_two_models_live_in_one_process_and_close_on_their_own(model: LanguageModel) -> None:
     other = LanguageModel("atelier-tiny", max_num_seqs=2)
     assert not other.is_loaded
