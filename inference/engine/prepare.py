@@ -27,6 +27,7 @@ from inference.engine.text.stops import StopMatcher
 from inference.engine.text.template import PromptError, encode_text
 from inference.engine.vision import prompt as vision
 from inference.engine.vision.features import Seen
+from inference.engine.vision.whole import Whole
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class _Prompt:
     """What the answer begins with, as far as the prompt has decided that."""
     closed: bool = True
     """There will be no thought."""
-    seen: Seen | None = None
+    seen: Seen | Whole | None = None
 
 
 def needs_time(request: protocol.Generate) -> bool:
@@ -178,7 +179,7 @@ def _chat_prompt(
 
 def _with_media(
     messages: list[dict[str, object]], request: protocol.Generate, model: LoadedModel, options: dict[str, object]
-) -> tuple[str, list[int], Seen]:
+) -> tuple[str, list[int], Seen | Whole]:
     if model.eye is None:
         raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
     try:

@@ -7,7 +7,7 @@ from django.conf import settings
 from msgspec import Meta
 
 from gateway import errors
-from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral
+from gateway.ask import VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
@@ -18,6 +18,7 @@ from gateway.messages import FramesPerSecond, Message, MostFrames, template_mess
 from gateway.tiers import ServiceTier, chosen
 from gateway.tools import ChoiceName, Functions, NamedChoice, Tools, tool_use
 from inference.engine import protocol
+from inference.sampling import LARGEST
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 

@@ -3,26 +3,25 @@
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 from mlx_vlm.utils import prepare_inputs
 
-from inference.engine.media.decoder import Clip
+from inference.engine.media.decoder import Clip, Sound
 from inference.engine.text.template import PromptError
-from inference.engine.vision import clips
+from inference.engine.vision import clips, parts
 from inference.engine.vision.features import Features, Picture, Seen
 from inference.engine.vision.prompt import Shot
-from inference.engine.vision.speaker import Speaker, blocks
+from inference.engine.vision.room import KEPT_BYTES, Room, room_of
+from inference.engine.vision.speaker import Speaker
 from inference.engine.vision.wording import Wording
 
-KEPT_BYTES = 256 << 20
-"""Of features that no running request needs, for when their picture comes again."""
-TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+BREATH_SECONDS = 0.05
+"""Between two breaths, unless told otherwise."""
 Inputs = dict[str, Any]
 """What a processor makes of text, pictures and clips: arrays by name."""
 
@@ -31,6 +30,10 @@ log = logging.getLogger(__name__)
 
 class Eye:
     """`read` is for the intake threads, `look` for the step thread."""
+
+    hears = False
+    rate = 0
+    """Of sounds, in hertz."""
 
     def __init__(self, speaker: Speaker, processor: Any, tokenizer: Any, config: Any):
         self._speaker = speaker
@@ -44,10 +47,11 @@ class Eye:
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
         self.remembered = 0
-        self._breath: Callable[[], None] | None = None
-        for name in TOWERS:
-            for block in blocks(getattr(speaker.model, name, None)):
-                self._slow_down(block)
+        self._levels = len(getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ())
+        self.pace = parts.Pace(BREATH_SECONDS)
+        self.encoder = [module for name, module in speaker.model.children().items() if name != "language_model"]
+        for module in self.encoder:
+            parts.prepare(module)
         self.sees_clips = video is not None and self._sees_clips()
         """The model has a word for clips of its own; others are shown the frames as pictures."""
 
@@ -85,11 +89,23 @@ class Eye:
         if films:
             more = {"videos": [*map(clips.pixels, films)], "video_metadata": [*map(clips.facts, films)]}
         try:
-            inputs = prepare_inputs(self.processor, images=pictures or None, prompts=[text], **more)
+            inputs = prepare_inputs(self.processor, images=pictures or None, prompts=text, **more)
         except ValueError as error:  # that is what mlx-vlm makes of whatever a processor raises
             log.warning("a model's processor refused a prompt: %s", type(error).__name__)
             raise PromptError("This model's processor can't read a prompt with these pictures.", "messages") from error
-        return {name: np.array(value) for name, value in inputs.items() if value is not None}
+        found = {name: np.array(value) for name, value in inputs.items() if value is not None}
+        # Some hand back the text as well.
+        return {name: value for name, value in found.items() if value.dtype.kind in "biuf"}
+
+    def tokens_of(self, inputs: Inputs) -> int:
+        """That stand for what these inputs show."""
+        return len(self._places(inputs))
+
+    @cached_property
+    def room(self) -> Room:
+        """What looking takes of memory. First asked by the step thread, before anybody else."""
+        embedded = self._speaker.embed(mx.zeros((1, 1), mx.int32))
+        return room_of(self, token=int(embedded.nbytes) * (1 + self._levels))
 
     def _places(self, prompt: Inputs) -> Any:
         """int32 [seen]."""
@@ -120,7 +136,7 @@ class Eye:
     # --- features ----------------------------------------------------------------------------------------------------
 
     def look(self, picture: Picture, salt: str, breathe: Callable[[], None] | None = None) -> None:
-        """Fills in its features. breathe: called between the encoder's layers, so that others need not wait for all of
+        """Fills in its features. breathe: called between the encoder's parts, so that others need not wait for all of
         it. What another salt has looked at is looked at again: how fast that goes would tell."""
         key = (salt, picture.digest)
         if (known := self._kept.get(key)) is not None:
@@ -128,7 +144,7 @@ class Eye:
             self.remembered += 1
             picture.features, picture.inputs = known, {}
             return
-        with self._breathing(breathe):
+        with parts.looking(self.pace, breathe):
             features = self._encoded(picture.inputs)
             mx.eval(features.rows, features.deep)
         self.looked += 1
@@ -147,32 +163,11 @@ class Eye:
         rows = made.inputs_embeds[0][mx.array(self._places(inputs))]
         return Features(rows, tuple(levels) if levels is not None else ())
 
-    @contextmanager
-    def _breathing(self, breathe: Callable[[], None] | None) -> Iterator[None]:
-        self._breath = breathe
-        try:
-            yield
-        finally:
-            self._breath = None
-
-    def _slow_down(self, block: nn.Module) -> None:
-        """Gives this layer a class of its own, which computes its output at once where somebody wants to breathe."""
-        kind = type(block)
-        plain, eye = kind.__call__, self
-
-        def call(layer: Any, *args: Any, **more: Any) -> Any:
-            answer = plain(layer, *args, **more)
-            if eye._breath is not None:
-                mx.eval(answer)
-                eye._breath()
-            return answer
-
-        block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-
 
 def _digest(shot: Shot) -> bytes:
     if isinstance(shot, Clip):
         return clips.digest(shot)
+    assert not isinstance(shot, Sound)
     mark = hashlib.sha256(f"{shot.size}".encode())
     mark.update(shot.tobytes())
     return mark.digest()

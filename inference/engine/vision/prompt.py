@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from inference.engine import protocol
-from inference.engine.media.decoder import Clip, Decoder
+from inference.engine.media.decoder import Clip, Decoder, Sound
 from inference.engine.media.errors import MediaError, unsupported
+from inference.engine.text.template import PromptError
 from inference.engine.vision.features import Seen
+from inference.engine.vision.whole import Whole
 
 if TYPE_CHECKING:
     from inference.engine.vision.eye import Eye
+    from inference.engine.vision.solo_eye import SoloEye
 
 Messages = list[dict[str, Any]]
-Shot = Image.Image | Clip
+Shot = Image.Image | Clip | Sound
 Shown = list[tuple[Shot, str]]
-"""What is shown, and the field that it came in."""
+"""What is shown or played, and the field that it came in."""
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +36,10 @@ class Unreadable(Exception):
 
 
 def read(
-    eye: "Eye", decoder: Decoder, messages: Messages, request: protocol.Generate, options: dict[str, Any]
-) -> tuple[str, list[int], Seen]:
-    """The prompt as text and as tokens, and what is to be seen in it. options: of the chat template. Raises Unreadable
-    and PromptError."""
+    eye: "Eye | SoloEye", decoder: Decoder, messages: Messages, request: protocol.Generate, options: dict[str, Any]
+) -> tuple[str, list[int], Seen | Whole]:
+    """The prompt as text and as tokens, and what is to be seen and heard in it. options: of the chat template. Raises
+    Unreadable and PromptError."""
     wishes = {"fps": request.video_fps, "max_frames": request.video_max_frames}
     parts = [wishes | part for message in messages for part in _parts(message) if part["type"] != "text"]
     shown = [(_decoded(eye, decoder, part, file), file.where) for part, file in zip(parts, request.media, strict=True)]
@@ -62,26 +65,33 @@ def _pictures(part: dict[str, Any], coming: Iterator[tuple[Shot, str]], frames: 
     if part["type"] == "text":
         return [part]
     shot, where = next(coming)
-    pictures = [Image.fromarray(frame) for frame in shot.frames] if isinstance(shot, Clip) else [shot]
-    frames += [(picture, where) for picture in pictures]
-    return [{"type": "image"}] * len(pictures)
+    if not isinstance(shot, Clip):
+        frames.append((shot, where))
+        return [part]
+    frames += [(Image.fromarray(frame), where) for frame in shot.frames]
+    return [{"type": "image"}] * len(shot.frames)
 
 
-def _alone(eye: "Eye", shot: Shot, where: str) -> dict[str, Any]:
+def _alone(eye: "Eye | SoloEye", shot: Shot, where: str) -> dict[str, Any]:
     """What the model's processor makes of it."""
     try:
         return eye.alone(shot)
     except Exception as error:  # whatever a processor raises over sides that it can't cut into patches
         log.info("the model's processor failed: %s", type(error).__name__)
+        assert not isinstance(shot, Sound)
         height, width = shot.frames.shape[1:3] if isinstance(shot, Clip) else shot.size[::-1]
         message = f"This model can't look at {width}×{height} pixels: the sides are too short or too unequal."
         raise Unreadable(where, unsupported(message)) from None
 
 
-def _decoded(eye: "Eye", decoder: Decoder, part: dict[str, Any], file: protocol.Media) -> Shot:
+def _decoded(eye: "Eye | SoloEye", decoder: Decoder, part: dict[str, Any], file: protocol.Media) -> Shot:
+    if part["type"] == "audio" and not eye.hears:
+        raise PromptError(f"`{file.where}`: this model hears nothing; ask one that does.", file.where)
     try:
         if part["type"] == "image":
             return Image.fromarray(decoder.image(file.data).pixels)
+        if part["type"] == "audio":
+            return decoder.audio(file.data, eye.rate)
         frames = eye.choice(part["fps"], part["max_frames"])
         return decoder.video(
             file.data, frames.fps, frames.max_frames, min_frames=frames.min_frames, multiple=frames.multiple
