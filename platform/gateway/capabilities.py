@@ -184,7 +184,9 @@ def described(
         model_loaded=ready is not None,
         model_name=model.name if model else None,
         model_type=("mllm" if sees else "llm") if generates else None,
-        modalities=Modalities(text="text" in accepts, image=sees, video=False, audio_input=False, audio_output=False),
+        modalities=Modalities(
+            text="text" in accepts, image=sees, video="video" in accepts, audio_input=False, audio_output=False
+        ),
         features=Features(
             streaming=generates,
             tool_calling=tools,

@@ -10,7 +10,7 @@ from gateway.anthropic.models import VERSION, ModelInfo, ModelPage, introduced, 
 from gateway.endpoint import KeyedEndpoint
 from inference.registry import ServedModel
 
-MODALITIES = {"text": ["text"], "vision": ["text", "image"]}
+MODALITIES = {"text": ["text"], "vision": ["text", "image", "video"]}
 
 
 class ModelObject(Struct, kw_only=True):

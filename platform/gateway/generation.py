@@ -20,6 +20,7 @@ from gateway.answers import Stamp
 from gateway.ask import Ask, Asked
 from gateway.context import RequestContext
 from gateway.insist import insist
+from gateway.media import refusals
 from gateway.metering import Meter
 from gateway.request_diagnostics import RequestDiagnostics, diagnose
 from gateway.runtime import Runtime
@@ -104,7 +105,8 @@ async def _running(
 def check_sees(model: ServedModel, ask: Ask) -> None:
     """Raises ApiError for pictures to a model that is known to see nothing: they need not be fetched."""
     if ask.sources and model.kind not in (None, "vision"):
-        raise errors.sees_nothing(model.name, ask.sources[0].where)
+        first = ask.sources[0]
+        raise refusals.sees_nothing(model.name, first.where, first.kind)
 
 
 def time_limit(model: ServedModel) -> tuple[float, str]:
@@ -265,7 +267,8 @@ class Run:
         if not isinstance(self._ask, Ask) or self._ask.diagnostics is None or self._ready is None:
             return UNSET
         stats = self._gateway.engines.stats(self._model.endpoint)
-        return diagnose(self._ask.diagnostics, end, self._ready, stats)
+        shown = len(self._ask.prompt.media)
+        return diagnose(self._ask.diagnostics, end, self._ready, stats, visual_inputs=shown)
 
     async def _open(self) -> None:
         """Raises ApiError where a limit leaves too little to begin with."""

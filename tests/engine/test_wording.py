@@ -10,12 +10,15 @@ from mlx_vlm.prompt_utils import apply_chat_template
 from PIL import Image
 
 from inference.engine.model import LoadedModel
+from inference.engine.prepare import Refusal, prepare
+from inference.engine.protocol import Generate, Media
+from inference.engine.sequence import Sequence
 from inference.engine.text.template import PromptError
+from inference.engine.vision.features import Seen
 from inference.engine.vision.processor import mend
 from tests.support.families import BATCHED, FAMILIES
-from tests.support.pictures import of_family, picture, seeing, shown
+from tests.support.pictures import of_family, picture, png, seeing, shown
 
-RED, BLUE = picture("red", "circle"), picture("blue", "square")
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Who are you?"},
@@ -43,6 +46,13 @@ def own(model: LoadedModel, messages: list[dict[str, Any]], pictures: int = 0) -
     return text
 
 
+def read(model: LoadedModel, messages: list[dict[str, Any]], *pictures: Image.Image) -> Sequence:
+    """As intake does. Raises Refusal."""
+    request = Generate("x", messages=messages, media=[Media(png(each)) for each in pictures])
+    (sequence,) = prepare(b"test", request, model).sequences
+    return sequence
+
+
 def test_they_are_those_of_mlx_vlm(model: LoadedModel) -> None:
     """Of texts, too, which many templates look for in lists alone."""
     assert model.render(CHAT, {}) == own(model, CHAT)
@@ -68,26 +78,19 @@ def test_texts_with_a_pictures_words(model: LoadedModel) -> None:
     assert mark in model.render([{"role": "user", "content": f"What is {mark}?"}], {})
 
 
-def test_more_pictures_than_words_for_them(model: LoadedModel) -> None:
-    assert model.eye is not None
-    with pytest.raises(PromptError, match="processor can't"):
-        model.eye.read(model.render(shown("What is it?"), {}), [RED, BLUE])
-    with pytest.raises(PromptError, match="processor can't"):
-        model.eye.read(model.render(shown("What is it?", 2), {}), [RED])
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (5000, 10), (13, 7)])
 def test_odd_pictures_are_read_or_refused(model: LoadedModel, size: tuple[int, int]) -> None:
     """Some processors have bounds for a picture's shape; that is nobody's failure but the request's."""
-    assert model.eye is not None
-    odd = Image.new("RGB", size, (10, 200, 30))
+    eye, odd = model.eye, Image.new("RGB", size, (10, 200, 30))
+    assert eye is not None
     try:
-        _, seen = model.eye.read(model.render(shown("What is it?"), {}), [odd])
-    except PromptError as error:
-        assert max(size) / min(size) > 200 and str(error).startswith("This model's processor can't read")
+        seen = read(model, shown("What is it?"), odd).seen
+    except Refusal:
+        assert max(size) / min(size) > 200
         return
+    assert isinstance(seen, Seen)
     (only,) = seen.pictures
-    model.eye.look(only, "odd")
+    eye.look(only, "odd")
     assert only.features is not None
     assert mx.isfinite(only.features.rows).all().item() and len(only.features.rows) == only.last
 
@@ -100,10 +103,9 @@ def test_ends_of_turns_are_found_in_templates_of_lists() -> None:
 
 def test_the_first_token_is_the_tokenizers_where_no_template_writes_it() -> None:
     model = of_family("llava")
-    assert model.eye is not None
     begin = model.tokenizer.convert_tokens_to_ids("<s>")
     assert model.encode(model.render(CHAT, {}))[0] == begin
-    assert model.eye.read(model.render(shown("What is it?"), {}), [RED])[0][0] == begin
+    assert read(model, shown("What is it?"), picture("red", "circle")).prompt[0] == begin
 
 
 def test_a_model_without_conversations() -> None:
@@ -119,9 +121,10 @@ def test_a_model_without_conversations() -> None:
 def test_processors_are_put_right(tmp_path: Path) -> None:
     """Options of texts reach the part for pictures of LLaVA's, which refuses them."""
     _, processor = mlx_vlm.load(str(FAMILIES["llava"](tmp_path)))
+    shot = picture("red", "circle")
     with pytest.raises(TypeError, match="padding"):
-        processor(images=[RED], text=["<image>"], padding=True)
+        processor(images=[shot], text=["<image>"], padding=True)
     for _ in range(2):
         mend(processor)
-    inputs = processor(images=[RED], text=["<image>"], padding=True)
+    inputs = processor(images=[shot], text=["<image>"], padding=True)
     assert inputs["pixel_values"].shape == (1, 3, 56, 56)

@@ -95,7 +95,7 @@ def test_tiny_and_thin_pictures_are_read_or_refused(
     if answer.status_code == 200:
         assert dialect.text(answer.json())
     else:
-        refused(http, dialect, dialect.body(COLOUR, url), "media_unreadable", dialect.field(0, url))
+        refused(http, dialect, dialect.body(COLOUR, url), "media_unsupported", dialect.field(0, url))
 
 
 @each_dialect

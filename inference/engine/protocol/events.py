@@ -149,9 +149,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
     preemptions: int
     divergence: Divergence | None = None
     """Of its first prompt."""
-    pictures: int = 0
-    """In its prompt, and how many of its tokens stand for them."""
     picture_tokens: int = 0
+    """Of the prompt's: those that stand for pictures and videos; 0 where the model's own processor alone knows."""
 
 
 class Finished(msgspec.Struct, tag=True):
@@ -238,6 +237,8 @@ class Stats(msgspec.Struct, tag=True):
     memory_bytes: int = 0
     """MLX's active memory: weights and caches."""
     peak_memory_bytes: int = 0
+    idle_memory_bytes: int = 0
+    """What MLX keeps for reuse."""
     kv_bytes: int = 0
     """Of the slots that rows live in."""
     pool_bytes: int = 0
