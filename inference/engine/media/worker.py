@@ -69,23 +69,28 @@ def restrict(what: int, bound: int) -> None:
 
 def serve(client: socket.socket, job: Job, limits: Limits) -> bool:
     """Whether this process may go on; one that ran out of memory is better replaced."""
-    refusal = None
+    refused: Refused | None = None
     healthy = True
     try:
         answer, parts = decoded(job, received(client, job.size), limits)
     except MediaError as error:
-        refusal = error
+        # Not the error itself: with its traceback it would keep us, and all of the file, until the next collection.
+        refused = _refused(error)
     except MemoryError:
-        refusal, healthy = too_large(HUNGRY), False
+        refused, healthy = _refused(too_large(HUNGRY)), False
     except Exception:  # of the libraries; what it says is not for clients
-        refusal = unreadable("It can't be decoded: it is damaged.")
-    if refusal is not None:
-        client.sendall(framed(Refused(refusal.code, refusal.message)))
+        refused = _refused(unreadable("It can't be decoded: it is damaged."))
+    if refused is not None:
+        client.sendall(framed(refused))
         return healthy
     client.sendall(framed(answer))
     for part in parts:
         client.sendall(part)
     return True
+
+
+def _refused(error: MediaError) -> Refused:
+    return Refused(error.code, error.message)
 
 
 def decoded(job: Job, data: bytes, limits: Limits) -> tuple[Pixels | Frames | Samples, Sequence[bytes | memoryview]]:
