@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,8 @@ class Service:
     context_length: int
     traits: protocol.Traits
     has_chat_template: bool = False
+    modalities: Sequence[str] = ("text",)
+    """What prompts may be made of."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         batching=core.batching,
         batching_reason=core.batching_reason,
         kind=kind,
+        modalities=list(service.modalities),
         traits=service.traits,
         options=changed(options),
     )
@@ -121,7 +124,9 @@ def text_service(
     output = output_of(model.bytes_of)
     core = assemble(model, options, output)
     reception = TextReception(model, limits(options, core))
-    return Service(core, reception, output, model.context_length, model.traits, model.has_chat_template)
+    return Service(
+        core, reception, output, model.context_length, model.traits, model.has_chat_template, model.modalities
+    )
 
 
 def encoder_service(
