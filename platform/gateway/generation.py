@@ -257,7 +257,8 @@ class Run:
         if not isinstance(self._ask, Ask) or self._ask.diagnostics is None or self._ready is None:
             return UNSET
         stats = self._gateway.engines.stats(self._model.endpoint)
-        return diagnose(self._ask.diagnostics, end, self._ready, stats)
+        shown = len(self._ask.prompt.media)
+        return diagnose(self._ask.diagnostics, end, self._ready, stats, visual_inputs=shown)
 
     async def _open(self) -> None:
         """Raises ApiError where a limit leaves too little to begin with."""
