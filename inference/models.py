@@ -140,6 +140,8 @@ class Engine(models.Model):
     context_length = models.PositiveIntegerField(null=True)
     kind = models.CharField(max_length=16, choices=Model.Kind, blank=True)
     """What its model is for, as it said when it was ready last; empty until then."""
+    modalities = models.JSONField(default=list, blank=True)
+    """What its prompts may be made of, as it said then: "text", "image", "video", "audio"."""
     batching = models.CharField(max_length=16, choices=Batching, blank=True)
     """How it runs its requests, as it said when it was ready last; empty until then."""
     batching_reason = models.TextField(blank=True)

@@ -38,6 +38,18 @@ class ServedModel:
     """Seconds that its own --timeout gives a request; None where it has none."""
     shared: tuple[SharedText, ...] = field(default=(), repr=False)
     """Beginnings of prompts that are everybody's."""
+    told: tuple[str, ...] = ()
+    """What its prompts may be made of, as its engine said: "text", "image", "video", "audio"; empty until then."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The same; by its kind, while its engine has not told."""
+        return self.told or (("text", "image", "video") if self.kind == "vision" else ("text",))
+
+    def takes(self, modality: str) -> bool:
+        """Whether its prompts may have it. Who is not known yet will say so himself."""
+        known = self.told or self.kind not in (None, "vision")
+        return not known or modality in self.modalities
 
     @property
     def failed(self) -> bool:
@@ -96,6 +108,7 @@ def read_models() -> list[ServedModel]:
             batching=(engine.batching or None) if engine else None,
             batching_reason=(engine.batching_reason or None) if engine else None,
             timeout=own_timeout(deployment.model.engine_options),
+            told=tuple(engine.modalities) if engine else (),
             shared=tuple(SharedText(each.text, each.is_pinned) for each in deployment.model.shared_prefixes.all()),
         )
         for deployment in Deployment.objects.select_related("model", "engine").prefetch_related(

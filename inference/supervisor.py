@@ -126,6 +126,7 @@ class EngineKeeper:
                 pid=ready.pid,
                 context_length=ready.context_length,
                 kind=ready.kind,
+                modalities=ready.modalities,
                 batching=ready.batching,
                 batching_reason=ready.batching_reason,
             )

@@ -73,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         batching=core.batching,
         batching_reason=core.batching_reason,
         kind=kind,
+        modalities=list(service.modalities),
         traits=service.traits,
         options=changed(options),
     )

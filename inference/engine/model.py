@@ -63,6 +63,11 @@ class LoadedModel:
         if self.sight is not None:
             self.model, self.eye = (self.sight.batched if batched else None) or self.sight.solo
 
+    @property
+    def modalities(self) -> list[str]:
+        """What prompts may be made of."""
+        return ["text"] if self.eye is None else self.eye.modalities
+
     def bytes_of(self, token: int) -> bytes:
         """A token may be a part of a character."""
         return self.grammars.bytes_of(token)

@@ -1,6 +1,6 @@
 """A model, loaded and ready to be asked: what runs it, what reads its requests, what says its answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ class Service:
     context_length: int
     traits: protocol.Traits
     has_chat_template: bool = False
+    modalities: Sequence[str] = ("text",)
+    """What prompts may be made of."""
 
 
 def load_service(
@@ -52,7 +54,9 @@ def _text_service(
     output = output_of(model.bytes_of)
     core = assemble(model, options, output)
     reception = TextReception(model, _limits(options, core))
-    return Service(core, reception, output, model.context_length, model.traits, model.has_chat_template)
+    return Service(
+        core, reception, output, model.context_length, model.traits, model.has_chat_template, model.modalities
+    )
 
 
 def _encoder_service(

@@ -166,10 +166,10 @@ class Run:
         self._generation = self._gateway.engines.generate(self._model.endpoint, request, shared=self._model.shared)
 
     async def _with_media(self, ask: Ask) -> Ask:
-        """Raises ApiError. Nothing is fetched for a model that is known to see nothing."""
-        if self._model.kind not in (None, "vision"):
-            first = ask.sources[0]
-            raise refusals.sees_nothing(self._model.name, first.where, first.kind)
+        """Raises ApiError. Nothing is fetched for a model that is known not to take it."""
+        for source in ask.sources:
+            if not self._model.takes(source.kind):
+                raise refusals.not_taken(self._model.name, source.where, source.kind)
         return ask.with_media(await self._gateway.media.read(ask.sources))
 
     def __aiter__(self) -> "Run":

@@ -34,6 +34,8 @@ class Ready(msgspec.Struct, tag=True):
     """How it runs: "batched", "padded" (long rows slow short ones down) or "single" (one request at a time)."""
     batching_reason: str = ""
     kind: ModelKind = "text"
+    modalities: list[str] = []
+    """What prompts may be made of: "text", "image", "video", "audio"; empty: as its kind would have it."""
     traits: Traits = Traits()
     options: dict[str, Any] = {}
     """What it runs with, as far as that is not the default: see `inference.engine.options`."""
