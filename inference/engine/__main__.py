@@ -8,7 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import zmq
@@ -33,8 +33,10 @@ from inference.engine.options import (
 from inference.engine.output import Output
 from inference.engine.prepare import Limits
 from inference.engine.reception import Reception, TextReception
+from inference.engine.traits import traits_of
 
 if TYPE_CHECKING:
+    from inference.engine.audio.core import AudioCore
     from inference.engine.encoder.core import EncoderCore
 
 OutputOf = Callable[[Callable[[int], bytes]], Output]
@@ -44,12 +46,13 @@ OutputOf = Callable[[Callable[[int], bytes]], Output]
 class Service:
     """A loaded model that is ready to be asked."""
 
-    core: "Core | EncoderCore"
+    core: "Core | EncoderCore | AudioCore"
     reception: Reception
     output: Output
     context_length: int
     traits: protocol.Traits
     has_chat_template: bool = False
+    voices: list[str] = field(default_factory=list)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,9 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
     kind = arguments.kind or kind_of(arguments.model)
     try:
-        service = (encoder_service if kind in ("embedding", "reranker") else text_service)(
-            arguments.model, arguments.name, kind, options, output_of
-        )
+        service = SERVICES[kind](arguments.model, arguments.name, kind, options, output_of)
     except ModelError as error:
         print(error, file=sys.stderr)
         return protocol.LOAD_FAILED
@@ -91,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         batching_reason=core.batching_reason,
         kind=kind,
         traits=service.traits,
+        voices=service.voices,
         options=changed(options),
     )
     intake = Intake(
@@ -138,6 +140,31 @@ def encoder_service(
     return Service(core, reception, output, encoder.context_length, encoder.traits)
 
 
+def audio_service(
+    source: str, name: str, kind: protocol.ModelKind, options: EngineOptions, output_of: OutputOf
+) -> Service:
+    """Raises ModelError."""
+    # As for encoders.
+    from inference.engine.audio import service
+    from inference.engine.audio.load import load_audio_model
+
+    model, config = load_audio_model(source, name, kind)
+    output = output_of(lambda token: b"")  # no tokens are said
+    core, reception = service.assemble(model, options, output)
+    return Service(core, reception, output, service.longest(model), traits_of(config), voices=model.voices)
+
+
+SERVICES = {
+    "text": text_service,
+    "vision": text_service,
+    "embedding": encoder_service,
+    "reranker": encoder_service,
+    "transcription": audio_service,
+    "speech": audio_service,
+}
+"""By the kind of model."""
+
+
 def limits(options: EngineOptions, core: Core) -> Limits:
     """What intake has to know of the options."""
     effective = resolved(options)
@@ -161,7 +188,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, EngineOptions]:
     parser.add_argument("--endpoint", required=True, help="where to listen: ipc://PATH")
     parser.add_argument(
         "--kind",
-        choices=("text", "vision", "embedding", "reranker"),
+        choices=tuple(SERVICES),
         help="what the model is for (default: told from its files)",
     )
     parser.add_argument("--log-level", default="INFO")

@@ -35,7 +35,7 @@ class Modalities(Struct, kw_only=True):
 
 class Features(Struct, kw_only=True):
     """Of the model, and false while its engine is not there: tools, structured output and reasoning. Of the server:
-    all others; embeddings and rerank need a model for it, whichever was asked for."""
+    all others; embeddings, rerank, transcription and speech need a model for it, whichever was asked for."""
 
     streaming: bool
     tool_calling: bool
@@ -46,6 +46,8 @@ class Features(Struct, kw_only=True):
     """Its thoughts are told apart from its answers."""
     embeddings: bool
     rerank: bool
+    transcription: bool
+    speech: bool
     anthropic_messages: bool
     responses: bool
     files: bool
@@ -184,7 +186,13 @@ def described(
         model_loaded=ready is not None,
         model_name=model.name if model else None,
         model_type=("mllm" if sees else "llm") if generates else None,
-        modalities=Modalities(text="text" in accepts, image=sees, video=False, audio_input=False, audio_output=False),
+        modalities=Modalities(
+            text="text" in accepts,
+            image=sees,
+            video=False,
+            audio_input="audio" in accepts,
+            audio_output=kind == "speech",
+        ),
         features=Features(
             streaming=generates,
             tool_calling=tools,
@@ -194,6 +202,8 @@ def described(
             reasoning_configured=reasons,
             embeddings="v1/embeddings" in paths and "embedding" in kinds,
             rerank="v1/rerank" in paths and "reranker" in kinds,
+            transcription="v1/audio/transcriptions" in paths and "transcription" in kinds,
+            speech="v1/audio/speech" in paths and "speech" in kinds,
             anthropic_messages="v1/messages" in paths,
             responses="v1/responses" in paths,
             files="v1/files" in paths,

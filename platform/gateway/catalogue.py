@@ -10,7 +10,8 @@ from gateway.anthropic.models import VERSION, ModelInfo, ModelPage, introduced, 
 from gateway.endpoint import KeyedEndpoint
 from inference.registry import ServedModel
 
-MODALITIES = {"text": ["text"], "vision": ["text", "image"]}
+MODALITIES = {"text": ["text"], "vision": ["text", "image"], "transcription": ["audio"]}
+"""What models of a kind take; of others text."""
 
 
 class ModelObject(Struct, kw_only=True):
@@ -25,7 +26,8 @@ class ModelObject(Struct, kw_only=True):
     """null until its engine was ready for the first time."""
     modalities: list[str]
     kind: str | None
-    """"text", "vision", "embedding" or "reranker"; null until its engine was ready for the first time."""
+    """"text", "vision", "embedding", "reranker", "transcription" or "speech"; null until its engine was ready for the
+    first time."""
     batching: str | None
     """"batched", "padded" or "single", as protocol.Ready has it; null until its engine was ready for the first time."""
     batching_reason: str | None
