@@ -17,3 +17,6 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "paligemma": paligemma.make,
 }
 """By mlx-vlm's name for it: makes the folder of a model and returns it."""
+
+BATCHED = ("qwen2_vl", "qwen2_5_vl", "llava", "idefics3", "smolvlm", "gemma3", "pixtral")
+"""Those whose rows share a batch; the others run one at a time."""

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from tests.support.families import made
 
-SIZE, PATCH, TOKENS = 56, 14, 4
+SIZE, PATCH, TOKENS = 56, 14, 16
 
 
 def make(folder: Path) -> Path:
     template = (
         "{% for message in messages %}<|im_start|>{{ 'model' if message.role == 'assistant' else message.role }}\n"
         "{% if message.content is string %}{{ message.content | trim }}{% else %}{% for part in message.content %}"
-        "{% if part.type == 'image' %}<start_of_image>{% else %}{{ part.text | trim }}{% endif %}{% endfor %}{% endif %}"
-        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+        "{% if part.type == 'image' %}<start_of_image>{% else %}{{ part.text | trim }}{% endif %}{% endfor %}"
+        "{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
     )
     tokenizer = made.tokenizer(
         image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>", template=template

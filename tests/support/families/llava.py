@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tokenizers.processors import TemplateProcessing
+
 from tests.support.families import made
 
 SIZE, PATCH = 56, 14
@@ -15,7 +17,11 @@ def make(folder: Path) -> Path:
         "{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
         "<|im_end|>{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
     )
-    tokenizer = made.tokenizer("<image>", template=template)
+    tokenizer = made.tokenizer("<s>", "<image>", template=template)
+    # As Llama's does: its first token is not the template's to write.
+    begin = tokenizer.convert_tokens_to_ids("<s>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<s> $A", special_tokens=[("<s>", begin)])
+    tokenizer.bos_token = "<s>"
     config = {
         "model_type": "llava",
         "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),

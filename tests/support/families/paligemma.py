@@ -33,5 +33,9 @@ def make(folder: Path) -> Path:
         "image_seq_length": TOKENS,
     }
     return made.write(
-        folder, tokenizer, config, preprocessor_config=images, processor_config={"processor_class": "PaliGemmaProcessor"}
+        folder,
+        tokenizer,
+        config,
+        preprocessor_config=images,
+        processor_config={"processor_class": "PaliGemmaProcessor"},
     )
