@@ -18,8 +18,8 @@ FIELDS = {
     "modalities": {"text", "image", "video", "audio_input", "audio_output"},
     "features": {
         "streaming", "tool_calling", "auto_tool_choice", "structured_output", "reasoning", "reasoning_configured",
-        "embeddings", "rerank", "anthropic_messages", "responses", "files", "batches", "mcp", "request_diagnostics",
-        "request_cancellation", "strict_model_id", "strict_parameters",
+        "embeddings", "rerank", "transcription", "speech", "anthropic_messages", "responses", "files", "batches", "mcp",
+        "request_diagnostics", "request_cancellation", "strict_model_id", "strict_parameters",
     },
     "policies": {"repetition"},
     "diagnostics": {"enabled", "levels", "default_level", "deep_supported"},

@@ -18,6 +18,8 @@ File = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 Language = Annotated[str, Meta(pattern="^[a-z]{2,3}$")]
 """ISO 639-1, or 639-2 where that has none."""
+GRANULARITIES = "timestamp_granularities[]"
+"""What SDKs call the field in a form."""
 LONGEST_PROMPT = 4096
 """Characters."""
 
@@ -30,16 +32,15 @@ class TranslationForm(Struct, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
-class TranscriptionForm(TranslationForm, kw_only=True, rename={"granularities": "timestamp_granularities[]"}):
+class TranscriptionForm(TranslationForm, kw_only=True, rename={"timestamp_granularities": GRANULARITIES}):
     language: Language | None = None
     stream: bool | None = None
-    granularities: list[Literal["word", "segment"]] | None = None
+    timestamp_granularities: list[Literal["word", "segment"]] | None = None
     """Only with `verbose_json`: which of the two it is to have; segments, if left out."""
 
 
-UNSUPPORTED = {"include[]": "leave it out", "chunking_strategy": "leave it out or send auto"}
+UNSUPPORTED = {"include": "leave it out", "chunking_strategy": "leave it out or send auto"}
 """Fields of OpenAI's that can't be honoured, and what to do."""
-LISTS = {"timestamp_granularities[]"}
 
 F = TypeVar("F", bound=TranslationForm)
 
@@ -78,19 +79,26 @@ def read_form(upload: Upload, form: type[F]) -> tuple[F, bytes, list[str]]:
     given = read(upload, kept, "`file` and `model`")
     if kept.full:
         raise refusals.too_large("file", Kind.AUDIO, settings.MAX_AUDIO_BYTES)
-    fields = {name: given.getlist(name) if name in LISTS else given[name] for name in given if given[name] != ""}
+    sent = [name for name in given if given[name] != ""]
+    fields = {name: given.getlist(name) if name == GRANULARITIES else given[name] for name in sent}
     if kept.data is None:
         raise errors.invalid("`file` is required: a part of the form with a file name.", param="file")
-    for name, advice in UNSUPPORTED.items():
-        if name in fields and fields[name] != "auto":
-            raise errors.not_supported(name, advice)
+    for name, value in fields.items():
+        if (advice := UNSUPPORTED.get(_own(name))) and value != "auto":
+            raise errors.not_supported(_own(name), advice)
     known = {field.encode_name for field in msgspec.structs.fields(form)}
     try:
         # The file is no field of text.
         read_fields = msgspec.convert({**fields, "file": ""}, form, strict=False)
     except msgspec.ValidationError as error:
         raise _wrong(error) from None
-    return read_fields, bytes(kept.data), [name for name in fields if name not in known and name not in UNSUPPORTED]
+    unread = [_own(name) for name in fields if name not in known and _own(name) not in UNSUPPORTED]
+    return read_fields, bytes(kept.data), list(dict.fromkeys(unread))
+
+
+def _own(name: str) -> str:
+    """A field's name without the brackets in which forms write lists and objects."""
+    return name.partition("[")[0]
 
 
 def _wrong(error: msgspec.ValidationError) -> ApiError:

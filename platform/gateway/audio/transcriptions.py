@@ -10,11 +10,11 @@ from accounts.authentication import Principal
 from accounts.models import Scope
 from gateway import errors, runtime
 from gateway.answers import encode
-from gateway.audio.form import TranscriptionForm, TranslationForm, read_form
+from gateway.audio.form import GRANULARITIES, TranscriptionForm, TranslationForm, read_form
 from gateway.audio.transcript import Wish, events_of, worded
 from gateway.context import RequestContext, of
 from gateway.endpoint import refuse_ignored
-from gateway.forms import FormEndpoint
+from gateway.forms import FormEndpoint, Upload
 from gateway.generation import running
 from gateway.sse import EventStream, event
 from inference.engine.protocol import Media, Transcribe, Transcribed
@@ -52,14 +52,14 @@ class HearingEndpoint(FormEndpoint):
     needs = Scope.GENERATE
 
     @abstractmethod
-    def parse(self, context: RequestContext) -> tuple[Hearing, Wish]:
+    def parse(self, upload: Upload, context: RequestContext) -> tuple[Hearing, Wish]:
         """What the form asks for, and how the answer is to be worded. Raises ApiError; fills in `context.ignored`. Not
         for the event loop: it reads files."""
 
     async def handle(self, body: bytes) -> None:
         context = of(self.scope)
         with self.kept:
-            hearing, wish = await asyncio.to_thread(self.parse, context)
+            hearing, wish = await asyncio.to_thread(self.parse, self.upload(), context)
         refuse_ignored(context)
         await (self._stream if hearing.stream else self._whole)(context, hearing, wish)
 
@@ -86,13 +86,11 @@ class HearingEndpoint(FormEndpoint):
 
 
 class Transcriptions(HearingEndpoint):
-    def parse(self, context: RequestContext) -> tuple[Hearing, Wish]:
-        form, sound, context.ignored = read_form(self.upload(), TranscriptionForm)
-        wish = Wish("transcribe", form.response_format or "json", tuple(form.granularities or ["segment"]))
-        if form.granularities and wish.format != "verbose_json":
-            raise errors.invalid(
-                "`timestamp_granularities[]` needs `response_format: verbose_json`.", param="timestamp_granularities[]"
-            )
+    def parse(self, upload: Upload, context: RequestContext) -> tuple[Hearing, Wish]:
+        form, sound, context.ignored = read_form(upload, TranscriptionForm)
+        wish = Wish("transcribe", form.response_format or "json", tuple(form.timestamp_granularities or ["segment"]))
+        if form.timestamp_granularities and wish.format != "verbose_json":
+            raise errors.invalid(f"`{GRANULARITIES}` needs `response_format: verbose_json`.", param=GRANULARITIES)
         if form.stream and wish.format not in ("json", "text"):
             raise errors.invalid(
                 f"`response_format`: {wish.format} can't be streamed; json can.", param="response_format"
@@ -110,8 +108,8 @@ class Transcriptions(HearingEndpoint):
 
 
 class Translations(HearingEndpoint):
-    def parse(self, context: RequestContext) -> tuple[Hearing, Wish]:
-        form, sound, context.ignored = read_form(self.upload(), TranslationForm)
+    def parse(self, upload: Upload, context: RequestContext) -> tuple[Hearing, Wish]:
+        form, sound, context.ignored = read_form(upload, TranslationForm)
         prompt = Transcribe(
             "", Media(sound, "file"), task="translate", prompt=form.prompt, temperature=form.temperature or 0.0
         )
