@@ -67,7 +67,6 @@ def test_voices(sdk: openai.OpenAI, http: httpx.Client, audio_folders: dict[str,
     assert http.get(f"{VOICES_PATH}?model=speaks").json() == told
     assert http.get(f"{VOICES_PATH}?model=hears").json()["data"] == []
     assert http.get(f"{VOICES_PATH}?model=nobody").status_code == 404
-    assert http.get(f"{VOICES_PATH}?modle=speaks").status_code == 400
     for voice in (VOICES[1], {"id": VOICES[1]}):
         said = sdk.audio.speech.create(model="speaks", input=TEXT, voice=voice, response_format="pcm").content  # type: ignore[arg-type]
         assert np.abs(samples(said) - library_speaks(audio_folders["speaks"], TEXT, voice=VOICES[1])).max() < QUIET
@@ -119,17 +118,16 @@ def test_events(http: httpx.Client, own: np.ndarray) -> None:
     assert done == {"type": "speech.audio.done", "usage": usage}
 
 
-def test_several_at_once_each_get_their_own(sdk: openai.OpenAI, audio_folders: dict[str, Path]) -> None:
+def test_several_at_once_each_get_their_own(sdk: openai.OpenAI) -> None:
     texts = ["One", "Two three", "Four five six", TEXT]
 
-    def say(text: str) -> np.ndarray:
-        return samples(
-            sdk.audio.speech.create(model="speaks", input=text, voice="default", response_format="pcm").content
-        )
+    def say(text: str) -> bytes:
+        return sdk.audio.speech.create(model="speaks", input=text, voice="default", response_format="pcm").content
 
+    alone = [say(text) for text in texts]
+    assert len(set(alone)) == len(texts)
     with ThreadPoolExecutor(4) as pool:
-        for text, said in zip(texts, pool.map(say, texts), strict=True):
-            assert np.abs(said - library_speaks(audio_folders["speaks"], text)).max() < QUIET
+        assert list(pool.map(say, texts)) == alone
 
 
 @pytest.mark.parametrize(
@@ -190,13 +188,14 @@ def test_a_text_is_in_no_log(audio_server: Server, http: httpx.Client) -> None:
 def test_the_examples_of_the_documentation_run(audio_server: Server, tmp_path: Path) -> None:
     codes = re.findall(r"```py\n(.*?)```", (ROOT / "docs/audio.md").read_text(), re.S)
     assert len(codes) == 2
-    for code in codes[::-1]:
-        code = code.replace("http://localhost:8000", audio_server.base_url).replace("sk-atelier-…", audio_server.key)
-        code = code.replace("my-whisper", "hears").replace("my-voice", "speaks")
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stderr
+    # What is spoken is heard.
+    code = "".join(codes[::-1])
+    code = code.replace("http://localhost:8000", audio_server.base_url).replace("sk-atelier-…", audio_server.key)
+    code = code.replace("my-whisper", "hears").replace("my-voice", "speaks")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("w")
 
 

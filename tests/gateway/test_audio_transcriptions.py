@@ -288,7 +288,7 @@ def test_the_catalogue_and_the_capabilities_tell_the_kind(audio_server: Server, 
 
 def test_tokens_of_a_sound_are_taken_from_limits_before_it_is_heard(audio_server: Server) -> None:
     raw = audio_server.run("createkey", "--user", "admin", "--quiet").strip()
-    audio_server.run("setquota", "--key", raw[:20], "--metric", "tokens", "--window", "day", "--limit", "200")
+    audio_server.run("setquota", "--key", raw, "--metric", "tokens", "--window", "day", "--limit", "200")
     before = len(audio_server.ledger())
     with httpx.Client(base_url=audio_server.base_url, headers={"authorization": f"Bearer {raw}"}, timeout=60) as http:
         refused = asked(http, LONG)

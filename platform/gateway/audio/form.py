@@ -104,5 +104,7 @@ def _own(name: str) -> str:
 def _wrong(error: msgspec.ValidationError) -> ApiError:
     found = misfit(error)
     if found.param == "language":
-        found = errors.invalid("`language` must be a code of ISO 639-1, such as `en`.", param="language")
+        return errors.invalid("`language` must be a code of ISO 639-1, such as `en`.", param="language")
+    if found.param is not None and found.param.startswith(GRANULARITIES):
+        return errors.invalid(f"`{GRANULARITIES}` must be word, segment, or both.", param=GRANULARITIES)
     return found
