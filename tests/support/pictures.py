@@ -1,5 +1,6 @@
 """Pictures to ask the built-in vision model about, and what mlx-vlm itself makes of them."""
 
+import base64
 import io
 from functools import cache
 from typing import Any
@@ -48,6 +49,12 @@ def png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG")
     return out.getvalue()
+
+
+def data_url(shot: Image.Image | bytes) -> str:
+    """shot: a picture, or what is to pass for one."""
+    data = shot if isinstance(shot, bytes) else png(shot)
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def shown(question: str, pictures: int = 1, *, before: str = "") -> list[dict[str, Any]]:
