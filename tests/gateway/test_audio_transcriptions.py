@@ -293,8 +293,9 @@ def test_tokens_of_a_sound_are_taken_from_limits_before_it_is_heard(audio_server
     with httpx.Client(base_url=audio_server.base_url, headers={"authorization": f"Bearer {raw}"}, timeout=60) as http:
         refused = asked(http, LONG)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
-        # So few bytes that only the engine can tell how long it is.
         packed = asked(http, sound("flac", "flac", 0 * sweep(30.0, rate=8000)[None], 8000))
         assert (packed.status_code, packed.json()["error"]["code"]) == (429, "insufficient_quota")
         assert asked(http).status_code == 200
-    assert [row["prompt_tokens"] for row in audio_server.settled(before, 2)] == [0, 50 * SECONDS]
+    rows = audio_server.settled(before, 3)
+    assert [row["prompt_tokens"] for row in rows] == [0, 0, 50 * SECONDS]
+    assert [row["outcome"] for row in rows] == ["refused", "refused", "stop"]

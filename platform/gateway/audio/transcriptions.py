@@ -19,8 +19,8 @@ from gateway.generation import running
 from gateway.sse import EventStream, event
 from inference.engine.protocol import Media, Transcribe, Transcribed
 
-BYTES_PER_SECOND = 16_000
-"""Of a sound, before anybody has decoded it: of an MP3 of 128 kbit/s."""
+BYTES_PER_SECOND = 200_000
+"""Of a sound, before anybody has decoded it: a little more than a CD has, so that nothing is refused that would fit."""
 TOKENS_PER_SECOND = 50
 
 

@@ -1,27 +1,20 @@
-"""An audio engine in the test's own process, driven step by step: steps, turns, endings."""
+"""How sounds are heard: the library's own transcript, in steps, in turns, to every end."""
 
 import gc
 import weakref
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from inference.engine.audio.job import AudioJob
 from inference.engine.audio.load import load_audio_model
-from inference.engine.audio.service import assemble
 from inference.engine.audio.stepwise import pause, stepwise
 from inference.engine.kinds import kind_of
 from inference.engine.model import ModelError
-from inference.engine.options import make
-from inference.engine.output import Conclude, Say
 from inference.engine.prepare import Refusal
 from inference.engine.protocol import (
-    AudioDelta,
     Begun,
     Embed,
-    Event,
     Failed,
     Finished,
     FirstToken,
@@ -31,11 +24,10 @@ from inference.engine.protocol import (
     Transcribe,
     Transcribed,
     TranscriptDelta,
-)
-from tests.support.audio_made import VOICES, library_hears, library_speaks, make_pocket, make_whisper, sweep
-from tests.support.media_made import sound
+)  # fmt: skip
+from tests.support.audio_engine import CLIENT, Engine, heard
+from tests.support.audio_made import library_hears, make_whisper, sweep
 
-CLIENT = b"client"
 WINDOWS = 70.0
 """Seconds of a sound of three windows."""
 
@@ -46,59 +38,8 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pocket(tmp_path_factory.mktemp("speaks") / "made")
-
-
-class Engine:
-    """The real core, driven step by step; what it says is kept in the place of the output thread, which needs
-    sockets."""
-
-    def __init__(self, folder: Path, **options: Any):
-        self.model, _ = load_audio_model(str(folder), "made", kind_of(str(folder)))
-        self.core, self.reception = assemble(self.model, make(options), self)  # type: ignore[arg-type]
-        self.said: dict[str, list[Event]] = {}
-
-    def put(self, item: Say | Conclude) -> None:
-        events = [item.event] if isinstance(item, Say) else [*item.events, item.end]
-        for event in events:
-            self.said.setdefault(event.id, []).append(event)  # type: ignore[union-attr]
-
-    def submit(self, request: Transcribe | Speak) -> AudioJob:
-        [job] = self.reception.prepare(CLIENT, request).work
-        assert isinstance(job, AudioJob)
-        self.core.submit(job)
-        return job
-
-    def tick(self) -> bool:
-        self.core._inbox.put(None)  # ends the loop's wait for more
-        self.core._receive()
-        if self.core._live:
-            self.core.step()
-        return bool(self.core._live)
-
-    def finish(self) -> int:
-        """Runs until everyone has ended; in how many steps."""
-        steps = 1
-        while self.tick():
-            steps += 1
-            assert steps < 1000
-        return steps
-
-
-@pytest.fixture(scope="module")
 def hearing(whisper: Path) -> Engine:
     return Engine(whisper)
-
-
-@pytest.fixture(scope="module")
-def speaking(pocket: Path) -> Engine:
-    return Engine(pocket)
-
-
-def heard(id: str, seconds: float = 2.0, *, user: str = "u", **fields: Any) -> Transcribe:
-    data = sound("wav", "pcm_f32le", sweep(seconds)[None])
-    return Transcribe(id, Media(data, "file"), user=user, **fields)
 
 
 def transcript(engine: Engine, id: str) -> Transcribed:
@@ -107,11 +48,8 @@ def transcript(engine: Engine, id: str) -> Transcribed:
     return answer
 
 
-# --- hearing ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_kinds_are_told_from_the_files(whisper: Path, pocket: Path) -> None:
-    assert (kind_of(str(whisper)), kind_of(str(pocket))) == ("transcription", "speech")
+def test_its_kind_is_told_from_its_files(whisper: Path) -> None:
+    assert kind_of(str(whisper)) == "transcription"
 
 
 @pytest.mark.parametrize(
@@ -237,71 +175,6 @@ def test_a_failing_sound_fails_alone(hearing: Engine, monkeypatch: pytest.Monkey
 def test_what_can_not_be_heard(hearing: Engine, request_: Any, param: str) -> None:
     with pytest.raises(Refusal) as refused:
         hearing.reception.prepare(CLIENT, request_)
-    assert refused.value.param == param
-
-
-# --- speaking --------------------------------------------------------------------------------------------------------
-
-
-def pcm(engine: Engine, id: str) -> np.ndarray:
-    end = engine.said[id][-1]
-    assert isinstance(end, Finished) and end.reason == "stop", end
-    data = b"".join(each.data for each in engine.said[id] if isinstance(each, AudioDelta))
-    return np.frombuffer(data, "<i2")
-
-
-@pytest.mark.parametrize("voice", ["", *VOICES])
-def test_speech_is_the_librarys_own(speaking: Engine, pocket: Path, voice: str) -> None:
-    name = f"voice {voice}"
-    job = speaking.submit(Speak(name, "Hello there", voice, format="pcm", user="u"))
-    steps = speaking.finish()
-    own = library_speaks(pocket, "Hello there", **({"voice": voice} if voice else {}))
-    assert steps > 4 and np.abs(pcm(speaking, name) / 32768 - own).max() < 1e-4
-    end = speaking.said[name][-1]
-    assert isinstance(end, Finished) and end.tally.prompt_tokens == job.prompt_tokens == len("Hello there")
-
-
-def test_voices_differ(pocket: Path) -> None:
-    one, other = (library_speaks(pocket, "Hello there", voice=voice) for voice in VOICES)
-    assert np.abs(one - other).max() > 0.01
-
-
-def test_texts_are_spoken_one_after_the_other(speaking: Engine, pocket: Path) -> None:
-    """Whoever's they are: the model keeps something of a text between two steps."""
-    for name, user in (("first", "a"), ("second", "b")):
-        speaking.submit(Speak(name, "Hello there", format="pcm", user=user))
-    speaking.finish()
-    own = library_speaks(pocket, "Hello there")
-    assert all(np.abs(pcm(speaking, name) / 32768 - own).max() < 1e-4 for name in ("first", "second"))
-    order = [name for name in speaking.said if name in ("first", "second")]
-    assert order == ["first", "second"]
-
-
-def test_a_cancelled_text_leaves_the_next_untouched(speaking: Engine, pocket: Path) -> None:
-    speaking.submit(Speak("left", "One two three four", format="pcm", user="a"))
-    speaking.tick()
-    speaking.tick()
-    speaking.core._cancel(lambda each: each.id == "left")
-    speaking.submit(Speak("next", "Hello there", format="pcm", user="a"))
-    speaking.finish()
-    assert np.abs(pcm(speaking, "next") / 32768 - library_speaks(pocket, "Hello there")).max() < 1e-4
-
-
-@pytest.mark.parametrize(
-    ("request_", "param"),
-    [
-        (Speak("a", "Hello", "nobody"), "voice"),
-        (Speak("a", "Hello", "https://example.org/voice.safetensors"), "voice"),
-        (Speak("a", "Hello", "/etc/passwd"), "voice"),
-        (Speak("a", "Hello", instructions="Whisper."), "instructions"),
-        (heard("a"), "model"),
-        (Generate("a", prompts=["Hello"]), "model"),
-    ],
-    ids=["voice", "address", "path", "instructions", "hearing", "chat"],
-)
-def test_what_can_not_be_spoken(speaking: Engine, request_: Any, param: str) -> None:
-    with pytest.raises(Refusal) as refused:
-        speaking.reception.prepare(CLIENT, request_)
     assert refused.value.param == param
 
 
