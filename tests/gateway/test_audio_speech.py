@@ -49,7 +49,7 @@ def samples(pcm: bytes) -> np.ndarray:
 
 def is_same(one: np.ndarray, other: np.ndarray) -> bool:
     """The engine's BLAS is another than ours, and here and there a sample falls to the other side of an edge; that the
-    sound is the library's to the last bit, tests/engine/test_audio_speaking.py shows."""
+    sound is the library's own, tests/engine/test_audio_speaking.py shows."""
     apart = np.abs(one - other)
     return bool((apart > QUIET).mean() < 1e-3 and apart.max() < 0.2 * np.abs(other).max())
 
