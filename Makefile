@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: serve test lint bench bench-fairness bench-grammar bench-ledger bench-peers lock score chaos load simulate
+.PHONY: serve test lint bench bench-fairness bench-grammar bench-ledger bench-peers bench-stall lock score chaos load simulate
 
 serve: $(INSTALLED)  ## serve the built-in models, or ARGS="MODEL --port 9000 …"
 	@exec $(PYTHON) manage.py serve $(ARGS)
@@ -31,6 +31,9 @@ bench-ledger: $(INSTALLED)  ## a ledger of a million rows, or ARGS="--database p
 
 bench-peers: $(INSTALLED)  ## beside mlx-lm, mlx-vlm and vllm-mlx: an hour or two, or ARGS="--quick"
 	$(PYTHON) -m tests.benchmarks.peers $(ARGS)
+
+bench-stall: $(INSTALLED)  ## streams beside large pictures, here and on mlx-vlm and vllm-mlx, or ARGS="--quick"
+	$(PYTHON) -m tests.benchmarks.stall $(ARGS)
 
 chaos: $(INSTALLED)  ## a thousand broken and poisonous requests, then 500 under quotas, and whether the books agree
 	$(PYTHON) -m tests.benchmarks.chaos $(ARGS)

@@ -166,6 +166,8 @@ def do_add_member(
 def do_change_role(membership: Membership, role: str, *, acting_user: User | None) -> None:
     """Of one whose new role has no keys, those for this team are revoked."""
     stored = Membership.objects.select_for_update(of=("self",)).select_related("user", "team").get(pk=membership.pk)
+    if role != Membership.Role.OWNER:
+        _keep_an_owner(stored, acting_user)
     before, stored.role = stored.role, role
     stored.full_clean()
     stored.save()
@@ -179,9 +181,21 @@ def do_remove_member(membership: Membership, *, acting_user: User | None) -> Non
     """The user's keys for this team are revoked with it."""
     if membership.user.is_service_account():
         raise ValidationError(f"{membership.user} is a service account of the team: remove that instead.")
+    _keep_an_owner(membership, acting_user)
     audit.record("member.removed", membership, acting_user=acting_user, before=membership.facts())
     _revoke(ApiKey.objects.for_user(membership.user).filter(team=membership.team), acting_user=acting_user)
     membership.delete()
+
+
+def _keep_an_owner(membership: Membership, acting_user: User | None) -> None:
+    """Who leaves a team without an owner has to be somebody who can give it another. Raises ValidationError."""
+    if membership.role != Membership.Role.OWNER or acting_user is None or acting_user.is_superuser:
+        return
+    owners = Membership.objects.select_for_update(of=("self",)).filter(team=membership.team, role=membership.role)
+    if len(owners.order_by("pk")) == 1:
+        raise ValidationError(
+            f"{membership.user} is the only owner of {membership.team}: make somebody else one first."
+        )
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------------

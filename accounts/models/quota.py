@@ -64,6 +64,8 @@ class Quota(models.Model):
     cached_weight = models.DecimalField(max_digits=7, decimal_places=3, default=Decimal(1))
     output_weight = models.DecimalField(max_digits=7, decimal_places=3, default=Decimal(1))
     is_active = models.BooleanField(default=True)
+    activations = models.PositiveIntegerField(default=0, editable=False)
+    """How often it has been switched on again: what is used meanwhile is in the ledger, not in its counters."""
     created_at = models.DateTimeField(auto_now_add=True)
     identity = models.CharField(max_length=300, unique=True, editable=False)
     """What it limits, in one text: databases differ on whether two NULLs are alike."""

@@ -185,6 +185,8 @@ class RedisCounters:
             await self._call(self._settle, keys=keys, args=args)
 
     async def used(self, counters: Sequence[str]) -> list[int | None]:
+        if not counters:
+            return []
         found: list[int | None] = await self._call(
             self._used, keys=[PREFIX + name for name in counters], args=[self._now()]
         )

@@ -137,7 +137,7 @@ def rule_of(quota: Quota) -> Rule:
     """Of one with its team, user, key and boosts loaded; or of one that is not stored."""
     boosts = quota.boosts.all() if quota.pk else ()
     return Rule(
-        id=f"q{quota.pk}",
+        id=f"q{quota.pk}.{quota.activations}" if quota.activations else f"q{quota.pk}",
         metric=quota.metric,
         window=quota.window,
         limit=quota.limit,

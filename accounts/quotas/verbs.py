@@ -76,6 +76,8 @@ def _save(quota: Quota, changes: dict[str, Any], acting_user: User | None) -> Qu
     before = quota.facts() if quota.pk else None
     for name, value in changes.items():
         setattr(quota, name, value)
+    if before and quota.is_active and not before["is_active"]:
+        quota.activations += 1
     quota.clean_fields()
     quota.clean()
     quota.save()

@@ -8,18 +8,13 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import zmq
 
 from inference.engine import protocol
-from inference.engine.assembly import assemble
-from inference.engine.blas import choose_threads
-from inference.engine.core import Core
 from inference.engine.intake import CancelClient, Intake
 from inference.engine.kinds import kind_of
-from inference.engine.model import ModelError, load_model
+from inference.engine.model import ModelError
 from inference.engine.options import (
     OPTIONS_REFUSED,
     EngineOptions,
@@ -28,31 +23,10 @@ from inference.engine.options import (
     changed,
     given,
     make,
-    resolved,
 )
 from inference.engine.output import Output
-from inference.engine.prepare import Limits
-from inference.engine.reception import Reception, TextReception
-from inference.engine.traits import traits_of
-
-if TYPE_CHECKING:
-    from inference.engine.audio.core import AudioCore
-    from inference.engine.encoder.core import EncoderCore
-
-OutputOf = Callable[[Callable[[int], bytes]], Output]
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A loaded model that is ready to be asked."""
-
-    core: "Core | EncoderCore | AudioCore"
-    reception: Reception
-    output: Output
-    context_length: int
-    traits: protocol.Traits
-    has_chat_template: bool = False
-    voices: list[str] = field(default_factory=list)
+from inference.engine.post import SocketPost
+from inference.engine.service import SERVICES, load_service
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,18 +35,27 @@ def main(argv: list[str] | None = None) -> int:
     intake_address, output_address = protocol.addresses(arguments.endpoint)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
+    parent = int(os.environ.get(protocol.PARENT) or os.getppid())
+
+    def check_parent() -> None:
+        if os.getppid() != parent:
+            # The supervisor died without a word. There is nothing to save here, and no one left to serve.
+            os._exit(1)
+
     def output_of(bytes_of: Callable[[int], bytes]) -> Output:
         return Output(
-            context,
-            output_address,
+            SocketPost(context, output_address),
             gone=lambda client: core.submit(CancelClient(client)),
             bytes_of=bytes_of,
+            # A new process is better than a mute one.
+            failed=lambda: os._exit(1),
+            beat=check_parent,
             interval=options.stream_interval,
         )
 
     kind = arguments.kind or kind_of(arguments.model)
     try:
-        service = SERVICES[kind](arguments.model, arguments.name, kind, options, output_of)
+        service = load_service(arguments.model, arguments.name, kind, options, output_of)
     except ModelError as error:
         print(error, file=sys.stderr)
         return protocol.LOAD_FAILED
@@ -81,7 +64,6 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return OPTIONS_REFUSED
     core, output = service.core, service.output
-    output.stats = core.stats
     ready = protocol.Ready(
         instance=uuid.uuid4().hex,
         model=arguments.name,
@@ -110,74 +92,6 @@ def main(argv: list[str] | None = None) -> int:
     output.put(None)
     output.thread.join(timeout=2)
     return 0
-
-
-def text_service(
-    source: str, name: str, kind: protocol.ModelKind, options: EngineOptions, output_of: OutputOf
-) -> Service:
-    """Raises ModelError, OptionError."""
-    model = load_model(
-        source, name, kind=kind, tool_parser=options.tool_call_parser, reasoning_parser=options.reasoning_parser
-    )
-    choose_threads(model.model)
-    output = output_of(model.bytes_of)
-    core = assemble(model, options, output)
-    reception = TextReception(model, limits(options, core))
-    return Service(core, reception, output, model.context_length, model.traits, model.has_chat_template)
-
-
-def encoder_service(
-    source: str, name: str, kind: protocol.ModelKind, options: EngineOptions, output_of: OutputOf
-) -> Service:
-    """Raises ModelError."""
-    # Another second of imports, for these models only.
-    from inference.engine.encoder import service
-    from inference.engine.encoder.load import load_encoder
-
-    encoder = load_encoder(source, name, kind)
-    output = output_of(lambda token: b"")  # nothing is generated
-    core, reception = service.assemble(encoder, options, output)
-    return Service(core, reception, output, encoder.context_length, encoder.traits)
-
-
-def audio_service(
-    source: str, name: str, kind: protocol.ModelKind, options: EngineOptions, output_of: OutputOf
-) -> Service:
-    """Raises ModelError."""
-    # As for encoders.
-    from inference.engine.audio import service
-    from inference.engine.audio.load import load_audio_model
-
-    model, config = load_audio_model(source, name, kind)
-    output = output_of(lambda token: b"")  # no tokens are said
-    core, reception = service.assemble(model, options, output)
-    return Service(core, reception, output, service.longest(model), traits_of(config), voices=model.voices)
-
-
-SERVICES = {
-    "text": text_service,
-    "vision": text_service,
-    "embedding": encoder_service,
-    "reranker": encoder_service,
-    "transcription": audio_service,
-    "speech": audio_service,
-}
-"""By the kind of model."""
-
-
-def limits(options: EngineOptions, core: Core) -> Limits:
-    """What intake has to know of the options."""
-    effective = resolved(options)
-    shortest = options.effective_context_tokens
-    return Limits(
-        default_max_tokens=options.max_tokens,
-        max_thinking_tokens=options.max_thinking_tokens,
-        greedy=effective.greedy,
-        sampling=effective.sampling,
-        timeout=options.timeout,
-        loops=core.loops.detector,
-        context=lambda length: core.memory.context_limit(min(length, shortest or length)),
-    )
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, EngineOptions]:

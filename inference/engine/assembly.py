@@ -42,12 +42,17 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
     effective = resolved(options)
     if not backend.has_gpu():
         rotary.install()
-    batching = Batching(None, reason="--deterministic") if options.deterministic else decide(model.model)
+    batching = _batching(model, options)
     if batching.reason:
         log.warning("%s: %s", model.name, batching.reason)
-    budget = memory.plan(effective, mx.get_active_memory(), memory.limit())
+    eye = model.sight.batched[1] if batching.layout and model.sight and model.sight.batched else None
+    if eye is not None:
+        # A part is a little shorter than the bound, for no time is known to the last.
+        eye.pace.seconds = 0.7 * options.max_stall_ms / 1000
+    pictures = eye.room.reserved if eye is not None else 0
+    budget = memory.plan(effective, mx.get_active_memory() + pictures, memory.limit())
     largest = model.context_length + 2
-    bytes_of = _bytes_of(batching, largest)
+    bytes_of = _bytes_of(batching, largest, eye.room.token if eye is not None else 0)
     ledger = Memory(budget.rows, bytes_of)
     if not ledger.fits_ever(model.context_length):
         log.warning("%s: its memory holds %d tokens of context at most", model.name, ledger.longest())
@@ -95,9 +100,29 @@ def assemble(model: LoadedModel, options: EngineOptions, output: Output) -> Core
         end_tokens=model.end_tokens,
         monitors=_monitors(model, options, batching),
         batching="single" if rows == 1 else batching.name,
-        eye=model.eye,
+        eye=eye,
         batching_reason=batching.reason or ("--runtime-mode simple" if effective.mode == "simple" else ""),
     )
+
+
+def _batching(model: LoadedModel, options: EngineOptions) -> Batching:
+    """How the model is served. One that sees has to pass two tests, of its texts and of its pictures."""
+    model.run(batched=True)
+    sight = model.sight
+    if options.deterministic:
+        batching = Batching(None, reason="--deterministic")
+    elif sight is not None and sight.batched is None:
+        batching = Batching(None, reason=sight.reason)
+    else:
+        batching = decide(model.model)
+        if sight is not None and batching.layout is not None:
+            # Seconds of imports, for these models only.
+            from inference.engine.vision.selftest import doubt
+
+            if reason := doubt(model, batching):
+                batching = Batching(None, reason=reason)
+    model.run(batched=batching.layout is not None)
+    return batching
 
 
 def _monitors(model: LoadedModel, options: EngineOptions, batching: Batching) -> Monitors:
@@ -111,11 +136,12 @@ def _monitors(model: LoadedModel, options: EngineOptions, batching: Batching) ->
     )
 
 
-def _bytes_of(batching: Batching, largest: int) -> Callable[[int], int]:
+def _bytes_of(batching: Batching, largest: int, features: int) -> Callable[[int], int]:
+    """features: bytes that a token may hold beside its keys and values, should it be a picture's."""
     layout = batching.layout
     if layout is None:
         return lambda tokens: 0
-    return lambda tokens: layout.row_bytes(capacity_for(min(tokens, largest), largest))
+    return lambda tokens: layout.row_bytes(capacity_for(min(tokens, largest), largest)) + tokens * features
 
 
 def _cache(

@@ -10,6 +10,18 @@ def has_gpu() -> bool:
     return bool(mx.default_device().type == mx.DeviceType.gpu)
 
 
+def device_name() -> str:
+    """For people."""
+    known = mx.device_info().get("device_name") if has_gpu() else None
+    return f"{mx.default_device().type.name.upper()}{f' ({known})' if known else ''}"
+
+
+def leave() -> None:
+    """This thread computes no more: its streams end, and what is kept for reuse goes back."""
+    mx.clear_cache()
+    mx.clear_streams()
+
+
 def prefill_chunk() -> int:
     """Tokens of prompt to compute at once while nobody decodes.
 

@@ -42,6 +42,8 @@ class Batch:
     ):
         self.model = model
         self._axes = getattr(model, "axes", 0)
+        self.whole = getattr(model, "whole", False)
+        """Prompts can only be prefilled in one piece, see `begin`."""
         self.vocab = vocab
         self.store = store
         self.prefix = prefix

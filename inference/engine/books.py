@@ -74,6 +74,7 @@ class Books:
             requests=self.requests,
             memory_bytes=mx.get_active_memory(),
             peak_memory_bytes=mx.get_peak_memory(),
+            idle_memory_bytes=mx.get_cache_memory(),
             kv_bytes=self._batch.store.nbytes,
             pool_bytes=self._batch.prefix.nbytes,
             cache=asdict(self._batch.prefix.counters()),

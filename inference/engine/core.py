@@ -245,8 +245,9 @@ class Core(StepLoop):
             tokens = min(tokens, sequence.to_prefill)
             if sequence.ended or sequence.row is None:
                 continue
-            last = tokens == sequence.to_prefill
-            if sequence in plan.ahead and last:
+            whole = self.batch.whole and tokens > 0
+            last = whole or tokens == sequence.to_prefill
+            if whole or (sequence in plan.ahead and last):
                 self._begin(sequence)
             elif tokens and self.batch.mixes:
                 prompts.append((sequence, tokens))

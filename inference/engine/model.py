@@ -23,6 +23,8 @@ FALLBACK_CONTEXT = 4096
 
 if TYPE_CHECKING:
     from inference.engine.vision.eye import Eye
+    from inference.engine.vision.load import Sight
+    from inference.engine.vision.solo_eye import SoloEye
 
 
 class ModelError(Exception):
@@ -46,12 +48,20 @@ class LoadedModel:
     markup: Markup = PLAIN
     """How it marks thoughts and calls of tools."""
     traits: Traits = field(default_factory=Traits)
-    eye: "Eye | None" = None
-    """Of a model that sees."""
+    sight: "Sight | None" = None
+    """Of a model that sees. `model` and `eye` are one of the two ways in it."""
+    eye: "Eye | SoloEye | None" = field(init=False, default=None)
+    """What reads its pictures."""
     grammars: Grammars = field(init=False)
 
     def __post_init__(self) -> None:
         self.grammars = Grammars(self.tokenizer, self.vocab, self.end_tokens)
+        self.run(batched=True)
+
+    def run(self, *, batched: bool) -> None:
+        """How it is run from now on, if it sees: in the batch, where it can be, or as mlx-vlm runs it."""
+        if self.sight is not None:
+            self.model, self.eye = (self.sight.batched if batched else None) or self.sight.solo
 
     def bytes_of(self, token: int) -> bytes:
         """A token may be a part of a character."""
@@ -86,13 +96,14 @@ def load_model(
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"{source}: no config.json in this folder, so it holds no model.")
     place = str(folder) if folder.is_dir() else source
-    eye = None
+    sight = None
     try:
         if kind == "vision":
             # Seconds of imports, for these models only.
             from inference.engine.vision.load import load_vision
 
-            model, tokenizer, config, eye = load_vision(place)
+            sight, tokenizer, config = load_vision(place)
+            model: Any = (sight.batched or sight.solo)[0]
         else:
             model, tokenizer, config = load(place, return_config=True)
     except HFValidationError as error:
@@ -114,11 +125,13 @@ def load_model(
         tokenizer=tokenizer,
         vocab=logits.shape[-1],
         context_length=context_length(config),
-        end_tokens=end_of_turn_tokens(tokenizer, set(tokenizer.eos_token_ids), eye.wording.told if eye else list),
+        end_tokens=end_of_turn_tokens(
+            tokenizer, set(tokenizer.eos_token_ids), sight.solo[1].wording.told if sight else list
+        ),
         defaults=_sampling_defaults(tokenizer.name_or_path),
         fingerprint=_fingerprint(Path(tokenizer.name_or_path)),
         markup=markup,
-        eye=eye,
+        sight=sight,
         traits=traits_of(
             config,
             tools=markup.tools.name if markup.tools else None,

@@ -1,7 +1,6 @@
-"""The output thread: tokens to text, stop strings, and everything that the engine sends."""
+"""The output thread: tokens to text, stop strings, and everything that the engine says."""
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,10 +8,10 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 
-import zmq
 from msgspec import structs
 
 from inference.engine import protocol
+from inference.engine.post import Post, Unreachable
 from inference.engine.sampling import TokenLogprobs
 from inference.engine.sequence import Request, Sequence
 from inference.engine.text.speech import Said
@@ -85,38 +84,35 @@ Item = Say | Conclude | Subscribe | Tokens | End | Failure | Recall | None
 
 
 class Output:
-    """Owns the output socket. The other threads put items; a None ends the thread.
+    """What is said goes to `post`. The other threads put items; a None ends the thread.
 
     interval: tokens per delta of an answer, the first token excepted.  stats: what the heartbeat reports.  gone: called
-    with a client that can't be reached any more.  bytes_of: of a token.
+    with a client that can't be reached any more.  bytes_of: of a token.  beat: called with every heartbeat.  failed:
+    called when the thread has failed: from then on nobody hears of the engine.
     """
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        address: str,
+        post: Post,
         *,
         gone: Callable[[bytes], None],
         bytes_of: Callable[[int], bytes],
+        failed: Callable[[], None],
+        beat: Callable[[], None] = lambda: None,
         interval: int = 1,
     ) -> None:
+        self._post = post
         self._bytes_of = bytes_of
         self._interval = interval
         self.items: SimpleQueue[Item] = SimpleQueue()
         self.stats: Callable[[], protocol.Stats] | None = None
         self._gone = gone
-        self._socket = context.socket(zmq.ROUTER)
-        # A client that went away shows as an error instead of silence; one that came back takes over its name.
-        self._socket.router_mandatory = True
-        self._socket.router_handover = True
-        self._socket.sndhwm = 0
-        self._socket.linger = 500
-        self._socket.bind(address)
+        self._failed = failed
+        self._beat = beat
         self._subscribers: set[bytes] = set()
         self._pending: dict[bytes, list[protocol.Event]] = {}
         self._tallies: OrderedDict[str, protocol.Tally] = OrderedDict()
         self._charged_prompt = self._charged_completion = 0
-        self._parent = int(os.environ.get(protocol.PARENT) or os.getppid())
         self.thread = threading.Thread(target=self._run, name="output", daemon=True)
 
     def put(self, item: Item) -> None:
@@ -126,9 +122,8 @@ class Output:
         try:
             self._serve()
         except Exception:
-            # Without this thread nobody hears of the engine any more; a new process is better than a mute one.
             log.exception("the output thread failed")
-            os._exit(1)
+            self._failed()
 
     def _serve(self) -> None:
         beat = monotonic()
@@ -138,7 +133,7 @@ class Output:
                 while True:
                     if item is None:
                         self._flush()
-                        self._socket.close()
+                        self._post.close()
                         return
                     self._handle(item)
                     item = self.items.get_nowait()
@@ -294,17 +289,15 @@ class Output:
     def _flush(self) -> None:
         for client, events in self._pending.items():
             try:
-                self._socket.send_multipart([client, protocol.encode(events)], zmq.NOBLOCK)
-            except zmq.ZMQError as error:
+                self._post.send(client, events)
+            except Unreachable as error:
                 log.info("client %s can't be reached (%s): its requests end", client.decode(errors="replace"), error)
                 self._subscribers.discard(client)
                 self._gone(client)
         self._pending.clear()
 
     def _heartbeat(self) -> None:
-        if os.getppid() != self._parent:
-            # The supervisor died without a word. There is nothing to save here, and no one left to serve.
-            os._exit(1)
+        self._beat()
         if self.stats is not None:
             stats = structs.replace(
                 self.stats(),

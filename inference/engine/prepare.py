@@ -9,7 +9,6 @@ from functools import cache
 from typing import cast
 
 from msgspec import structs
-from PIL import Image
 
 from inference.engine import protocol
 from inference.engine.commons import NO_COMMONS, Commons
@@ -17,7 +16,6 @@ from inference.engine.guidance.errors import GrammarError
 from inference.engine.guidance.grammars import MARKED, Grammar, Grammars
 from inference.engine.guidance.guide import Guide, Thought
 from inference.engine.media.decoder import Decoder
-from inference.engine.media.errors import MediaError
 from inference.engine.model import LoadedModel
 from inference.engine.monitors.repetition import RepetitionDetector
 from inference.engine.sequence import Course, Request, Sequence
@@ -27,7 +25,9 @@ from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
 from inference.engine.text.speech import PLAIN, Speech, State
 from inference.engine.text.stops import StopMatcher
 from inference.engine.text.template import PromptError, encode_text
+from inference.engine.vision import prompt as vision
 from inference.engine.vision.features import Seen
+from inference.engine.vision.whole import Whole
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class _Prompt:
     """What the answer begins with, as far as the prompt has decided that."""
     closed: bool = True
     """There will be no thought."""
-    seen: Seen | None = None
+    seen: Seen | Whole | None = None
 
 
 def needs_time(request: protocol.Generate) -> bool:
@@ -164,7 +164,7 @@ def _chat_prompt(
         options["tools"] = tools
     seen = None
     if request.media:
-        text, tokens, seen = _with_pictures(messages, request, model, options)
+        text, tokens, seen = _with_media(messages, request, model, options)
     else:
         text = model.render(messages, options)
         tokens = model.encode(text)
@@ -177,22 +177,17 @@ def _chat_prompt(
     return _Prompt(tokens, closed=closed, seen=seen)
 
 
-def _with_pictures(
+def _with_media(
     messages: list[dict[str, object]], request: protocol.Generate, model: LoadedModel, options: dict[str, object]
-) -> tuple[str, list[int], Seen]:
+) -> tuple[str, list[int], Seen | Whole]:
     if model.eye is None:
         raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
-    text = model.render(messages, options)
-    return text, *model.eye.read(text, [_picture(decoder(), each) for each in request.media])
-
-
-def _picture(decoder: Decoder, media: protocol.Media) -> Image.Image:
-    """Raises Refusal."""
     try:
-        return Image.fromarray(decoder.image(media.data).pixels)
-    except MediaError as error:
+        return vision.read(model.eye, decoder(), messages, request, options)
+    except vision.Unreadable as unreadable:
+        where, error = unreadable.where, unreadable.error
         code = cast(protocol.FailureCode, error.code)
-        raise Refusal(code, f"`{media.where}`: {error.message}", media.where) from None
+        raise Refusal(code, f"`{where}`: {error.message}", where) from None
 
 
 @cache

@@ -17,6 +17,7 @@ from inference.engine.protocol import (
 )
 from inference.engine.text.speech import Speech
 from inference.engine.vision.features import Seen
+from inference.engine.vision.whole import Whole
 
 if TYPE_CHECKING:
     from inference.engine.sampling import TokenLogprobs
@@ -119,8 +120,8 @@ class Sequence:
     weight: float = 1.0
     """The user's share against others'."""
     priority: str = "api"
-    seen: Seen | None = None
-    """The prompt's pictures, if it has any."""
+    seen: Seen | Whole | None = None
+    """The prompt's pictures, if it has any; all of the prompt, for a model that runs one row at a time."""
     salt: str = ""
     """What may share cached prefixes with it: its team's name for that."""
     shared: int = 0

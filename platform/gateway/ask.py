@@ -1,6 +1,5 @@
 """The one internal request that every dialect's body becomes."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
@@ -10,24 +9,20 @@ from msgspec import Meta, Struct, structs
 from accounts.authentication import Principal
 from gateway import errors
 from gateway.media.reader import Media
+from gateway.media.rules import Kind
 from gateway.media.source import Source
 from gateway.request_diagnostics import DiagnosticsLevel
 from gateway.tiers import Tier, class_for
 from inference.engine import protocol
+from inference.sampling import LARGEST, MOST_BIASES, Bias, SamplingFields
 
-DEFAULT_TEMPERATURE = 1.0
-"""OpenAI's: a client that leaves it out expects sampling. (A model's own default comes before it.)"""
-MOST_STOPS = 4
 MOST_ANSWERS = 16
-LARGEST = 2**31 - 1
-PICTURE_TOKENS = 256
-"""Of a picture, before its model has counted them."""
+MEDIA_TOKENS = {Kind.IMAGE: 256, Kind.VIDEO: 2048, Kind.AUDIO: 256}
+"""Of one, before its model has counted them."""
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 TokenId = Annotated[int, Meta(ge=0, le=LARGEST)]
 TokenKey = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9]{1,10}$"})]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Asked(Protocol):
@@ -81,7 +76,7 @@ class Ask:
     tier: Tier | None = None
     """The service tier that was asked for; None: whichever the key has."""
     sources: Sequence[Source] = ()
-    """Where the conversation's pictures come from, in their order."""
+    """Where the conversation's pictures and videos come from, in their order."""
 
     @property
     def choices(self) -> int:
@@ -91,7 +86,8 @@ class Ask:
         """Before the engine has counted: four characters a token, and some for the template's frame."""
         texts = [text for message in self.prompt.messages or [] for text in _texts(message.get("content"))]
         prompts = sum(len(each) // 4 + 4 if isinstance(each, str) else len(each) for each in self.prompt.prompts)
-        return prompts + sum(4 + len(text) // 4 for text in texts) + PICTURE_TOKENS * len(self.sources)
+        media = sum(MEDIA_TOKENS[source.kind] for source in self.sources)
+        return prompts + sum(4 + len(text) // 4 for text in texts) + media
 
     def with_media(self, media: Sequence[Media]) -> "Ask":
         """The same, with what was found at its sources."""
@@ -125,26 +121,13 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class GenerationFields(Struct, kw_only=True):
+class GenerationFields(SamplingFields, kw_only=True):
     """The fields that chat and plain completions share. null always means the default."""
 
     model: str
     max_tokens: Count | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
-    top_p: Share | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=LARGEST)] | None = None
-    """0 and -1: all tokens."""
-    min_p: Share | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    xtc_probability: Share | None = None
-    xtc_threshold: Annotated[float, Meta(ge=0, le=0.5)] | None = None
-    """Above a half no two tokens can be at once, so that nothing would ever be excluded."""
-    logit_bias: Annotated[dict[TokenKey, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: str | Annotated[list[str], Meta(max_length=MOST_STOPS)] | None = None
+    logit_bias: Annotated[dict[TokenKey, Bias], Meta(max_length=MOST_BIASES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -152,28 +135,9 @@ class GenerationFields(Struct, kw_only=True):
     diagnostics_level: DiagnosticsLevel | None = None
 
     def sampling(self, *, logprobs: int | None = None) -> protocol.Sampling:
-        temperature = DEFAULT_TEMPERATURE if self.temperature is None else self.temperature
-        return protocol.Sampling(
-            # The smallest nucleus is the likeliest token alone.
-            temperature=0.0 if self.top_p == 0 else temperature,
-            top_p=self.top_p or 1.0,
-            top_k=max(0, self.top_k or 0),
-            min_p=self.min_p or 0.0,
-            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
-            presence_penalty=self.presence_penalty or 0.0,
-            frequency_penalty=self.frequency_penalty or 0.0,
-            xtc_probability=self.xtc_probability or 0.0,
-            xtc_threshold=XTC_THRESHOLD if self.xtc_threshold is None else self.xtc_threshold,
-            seed=random.getrandbits(32) if self.seed is None else fold(self.seed),
-            logprobs=logprobs,
-            logit_bias={token_id(key): bias for key, bias in (self.logit_bias or {}).items()},
-        )
-
-    def omitted(self) -> list[str]:
-        """The sampling fields that the client left to us, and we to the model, should it have defaults of its own."""
-        names = [name for name in SAMPLING_FIELDS if getattr(self, name) is None]
-        # A top_p of 0 has said what the temperature is.
-        return [name for name in names if not (name == "temperature" and self.top_p == 0)]
+        """Raises ApiError."""
+        bias = {token_id(key): bias for key, bias in (self.logit_bias or {}).items()}
+        return self.drawn(logprobs=logprobs, logit_bias=bias)
 
     def stops(self) -> list[str]:
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -190,15 +154,6 @@ class GenerationFields(Struct, kw_only=True):
         if self.stream_options is not None and not self.stream:
             raise errors.invalid("`stream_options` needs `stream: true`.", param="stream_options")
         return bool(self.stream_options and self.stream_options.include_usage)
-
-
-SAMPLING_FIELDS = [name for name in protocol.Sampling.__struct_fields__ if name in GenerationFields.__struct_fields__]
-XTC_THRESHOLD = protocol.Sampling().xtc_threshold
-
-
-def fold(seed: int) -> int:
-    """A 64-bit seed as the engine's 32 bits; small ones stay what they are."""
-    return (seed ^ (seed >> 32)) & 0xFFFFFFFF if seed >= 0 else fold(seed & 0xFFFFFFFFFFFFFFFF)
 
 
 def token_id(key: str) -> int:

@@ -189,7 +189,7 @@ def described(
         modalities=Modalities(
             text="text" in accepts,
             image=sees,
-            video=False,
+            video="video" in accepts,
             audio_input="audio" in accepts,
             audio_output=kind == "speech",
         ),

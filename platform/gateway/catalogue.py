@@ -10,7 +10,7 @@ from gateway.anthropic.models import VERSION, ModelInfo, ModelPage, introduced, 
 from gateway.endpoint import KeyedEndpoint
 from inference.registry import ServedModel
 
-MODALITIES = {"text": ["text"], "vision": ["text", "image"], "transcription": ["audio"]}
+MODALITIES = {"text": ["text"], "vision": ["text", "image", "video"], "transcription": ["audio"]}
 """What models of a kind take; of others text."""
 
 

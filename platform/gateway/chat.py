@@ -7,17 +7,18 @@ from django.conf import settings
 from msgspec import Meta
 
 from gateway import errors
-from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral
+from gateway.ask import VALIDATED_ONLY, Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat_answers import ChatAnswers
 from gateway.context import RequestContext
 from gateway.endpoint import GenerationEndpoint, Parsed
 from gateway.formats import ResponseFormat, format_of
 from gateway.media.source import Source
-from gateway.messages import Message, template_messages
+from gateway.messages import FramesPerSecond, Message, MostFrames, template_messages
 from gateway.tiers import ServiceTier, chosen
 from gateway.tools import ChoiceName, Functions, NamedChoice, Tools, tool_use
 from inference.engine import protocol
+from inference.sampling import LARGEST
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
@@ -40,6 +41,8 @@ class ChatRequest(GenerationFields, kw_only=True):
     enable_thinking: bool | None = None
     max_thinking_tokens: Annotated[int, Meta(ge=0, le=LARGEST)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    video_fps: FramesPerSecond | None = None
+    video_max_frames: MostFrames | None = None
 
 
 UNSUPPORTED: Neutral = {
@@ -47,8 +50,6 @@ UNSUPPORTED: Neutral = {
     "audio": (),
     "web_search_options": (),
     "moderation": (),
-    "video_fps": (),
-    "video_max_frames": (),
 }
 KNOWN = {*ChatRequest.__struct_fields__, *UNSUPPORTED} - VALIDATED_ONLY
 RESERVED = {"tools", "messages", "conversation", "tokenize", "add_generation_prompt", "chat_template", "return_dict"}
@@ -73,6 +74,8 @@ class ChatCompletions(GenerationEndpoint):
             prompt=protocol.Generate(
                 id="",
                 messages=template_messages(request.messages, sources),
+                video_fps=request.video_fps,
+                video_max_frames=request.video_max_frames,
                 n=request.n or 1,
                 template=template_options(
                     effort=request.reasoning_effort,

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors, sse
 from gateway.answers import Ending, Stamp, Usage, encode, explained, usage_of
-from gateway.ask import LARGEST, VALIDATED_ONLY, Ask, GenerationFields, Neutral, TokenId
+from gateway.ask import VALIDATED_ONLY, Ask, GenerationFields, Neutral, TokenId
 from gateway.assembled import Answer
 from gateway.body import decode, refuse_unsupported, without_effect, without_effect_inside
 from gateway.context import RequestContext
@@ -17,6 +17,7 @@ from gateway.logprobs import CompletionLogprobs, completion_logprobs
 from gateway.request_diagnostics import RequestDiagnostics
 from inference.engine import protocol
 from inference.engine.protocol import Delta, Ended, Finished
+from inference.sampling import LARGEST
 
 MOST_PROMPTS = 128
 IDS = msgspec.json.schema(Annotated[list[TokenId], Meta(min_length=1)])

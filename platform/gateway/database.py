@@ -5,7 +5,6 @@ log with an fsync, 10 ms a time.
 """
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,12 +26,21 @@ class DatabaseThreads:
         # SQLite has one writer at a time anyway; on PostgreSQL the statements of several requests overlap.
         count = 1 if connection.vendor == "sqlite" else most
         self._threads = [ThreadPoolExecutor(1, "database") for _ in range(count)]
-        self._turn = itertools.cycle(self._threads)
+        self._busy = dict.fromkeys(self._threads, 0)
+        """By thread, how much it has to do."""
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `work`, done in the next thread. Raises what it raises."""
+        """The result of `work`, done in the thread that has least to do. Raises what it raises."""
+        thread = min(self._threads, key=lambda each: self._busy[each])
         call = partial(_with_connection, partial(work, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(next(self._turn), call)
+        doing = asyncio.get_running_loop().run_in_executor(thread, call)
+        self._busy[thread] += 1
+        # Of one that was cancelled the thread may still do something: then its next work waits a little.
+        doing.add_done_callback(partial(self._done, thread))
+        return await doing
+
+    def _done(self, thread: ThreadPoolExecutor, _: asyncio.Future[T]) -> None:
+        self._busy[thread] -= 1
 
     def close(self) -> None:
         """After the work that was asked for; waits for it."""

@@ -12,7 +12,7 @@ from accounts.models import Scope
 from gateway import runtime
 from gateway.answers import Stamp
 from gateway.context import RequestContext, of
-from gateway.endpoint import KeyedEndpoint, refuse_ignored
+from gateway.endpoint import MeteredEndpoint, refuse_ignored
 from gateway.generation import running
 from inference.engine.protocol import Embed, Embedded, Ranked, Rerank, Tally
 
@@ -59,7 +59,7 @@ Wording = Callable[[Stamp, R, Usage], Awaitable[bytes]]
 """The body of the answer, made in pieces that let others run."""
 
 
-class EncodingEndpoint(KeyedEndpoint, Generic[R]):
+class EncodingEndpoint(MeteredEndpoint, Generic[R]):
     methods = ("POST",)
     needs = Scope.EMBED
 

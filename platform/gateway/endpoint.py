@@ -79,10 +79,35 @@ class KeyedEndpoint(Endpoint):
             raise errors.invalid_api_key()
         self.principal = principal
         access.check(principal, self.needs, self.scope)
-        await show_standings(runtime.current().limiter, of(self.scope), principal)
+        await self.show_limits()
+
+    async def show_limits(self) -> None:
+        """Of the key, in the answer's headers."""
+        await show_standings(runtime.current().limiter, of(self.scope), self.principal)
 
 
-class GenerationEndpoint(KeyedEndpoint):
+class MeteredEndpoint(KeyedEndpoint):
+    """One whose requests count towards limits. What is reserved says how much is left, so that is looked up by itself
+    only for a request which fails before."""
+
+    async def admit(self) -> None:
+        self._admitted = False
+        await super().admit()
+        self._admitted = True
+
+    async def show_limits(self) -> None:
+        if self._admitted and not of(self.scope).rate_limits:
+            await super().show_limits()
+
+    async def http_request(self, message: dict[str, Any]) -> None:
+        try:
+            await super().http_request(message)
+        except errors.ApiError:
+            await self.show_limits()
+            raise
+
+
+class GenerationEndpoint(MeteredEndpoint):
     """One that generates text: `parse` is all that a dialect adds."""
 
     methods = ("POST",)

@@ -316,10 +316,6 @@ def internal(request_id: str) -> ApiError:
     )
 
 
-def sees_nothing(model: str, where: str) -> ApiError:
-    return invalid(f"`{where}`: {quote(model)} sees no pictures; ask a model of the kind `vision`.", param=where)
-
-
 def from_engine(failed: protocol.Failed, *, prompt_param: str) -> ApiError:
     """The HTTP error for an engine's refusal; `prompt_param` is the field that the prompt came in."""
     match failed.code:

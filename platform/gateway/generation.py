@@ -20,6 +20,7 @@ from gateway.answers import Stamp
 from gateway.ask import Ask, Asked
 from gateway.context import RequestContext
 from gateway.insist import insist
+from gateway.media import refusals
 from gateway.metering import Meter
 from gateway.request_diagnostics import RequestDiagnostics, diagnose
 from gateway.runtime import Runtime
@@ -172,7 +173,8 @@ class Run:
     async def _with_media(self, ask: Ask) -> Ask:
         """Raises ApiError. Nothing is fetched for a model that is known to see nothing."""
         if self._model.kind not in (None, "vision"):
-            raise errors.sees_nothing(self._model.name, ask.sources[0].where)
+            first = ask.sources[0]
+            raise refusals.sees_nothing(self._model.name, first.where, first.kind)
         return ask.with_media(await self._gateway.media.read(ask.sources))
 
     def __aiter__(self) -> "Run":
@@ -263,7 +265,8 @@ class Run:
         if not isinstance(self._ask, Ask) or self._ask.diagnostics is None or self._ready is None:
             return UNSET
         stats = self._gateway.engines.stats(self._model.endpoint)
-        return diagnose(self._ask.diagnostics, end, self._ready, stats)
+        shown = len(self._ask.prompt.media)
+        return diagnose(self._ask.diagnostics, end, self._ready, stats, visual_inputs=shown)
 
     async def _open(self) -> None:
         """Raises ApiError where a limit leaves too little to begin with."""

@@ -3,12 +3,12 @@
 import json
 from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway import errors
 from gateway.body import one_of
-from gateway.media.rules import from_settings
-from gateway.media.shapes import ImageUrl, of_image_url
+from gateway.media.rules import Kind, from_settings
+from gateway.media.shapes import ImageUrl, MediaUrl, of_image_url, of_media_url
 from gateway.media.source import Source
 
 ROLES = {
@@ -22,11 +22,21 @@ ROLES = {
 """The roles of the wire, and what chat templates call them."""
 
 
+FramesPerSecond = Annotated[float, Meta(gt=0, le=240)]
+MostFrames = Annotated[int, Meta(ge=1, le=768)]
+"""As many as an engine's decoder hands out of one video."""
+
+
 class Part(Struct):
-    type: Annotated[str, one_of(("text", "refusal", "image_url"))]
+    type: Annotated[str, one_of(("text", "refusal", "image_url", "video_url", "video"))]
     text: str | None = None
     refusal: str | None = None
     image_url: ImageUrl | str | None = None
+    video_url: MediaUrl | str | None = None
+    video: MediaUrl | str | None = None
+    fps: FramesPerSecond | None = None
+    """Of a video, as is `max_frames`; before what the request says for all of its videos."""
+    max_frames: MostFrames | None = None
 
 
 class CalledFunction(Struct):
@@ -53,17 +63,16 @@ class Message(Struct):
     audio: dict[str, Any] | None = None
 
 
-MEDIA_PARTS = {"input_audio", "audio_url", "video_url", "file", "image", "video"}
+UNREAD_PARTS = {"input_audio", "audio_url", "file", "image"}
 """Parts that can't be read yet."""
-IMAGE = {"type": "image"}
-"""What stands in a template's messages for the next of their pictures."""
+MEDIA_PARTS = {"image_url", "video_url", "video"}
 SEEING = ("user", "tool")
-"""Who may show pictures."""
+"""Who may show pictures and videos."""
 
 
 def template_messages(messages: list[Message], sources: list[Source]) -> list[dict[str, Any]]:
-    """As chat templates expect them; where their pictures come from goes into `sources`, in their order. Raises
-    ApiError where they hold what we can't pass on."""
+    """As chat templates expect them; where their pictures and videos come from goes into `sources`, in their order.
+    Raises ApiError where they hold what we can't pass on."""
     called: dict[str, str] = {}
     """The names of the functions that were called so far, by the call's id; a legacy call's is its name."""
     return [_template_message(message, f"messages[{at}]", called, sources) for at, message in enumerate(messages)]
@@ -134,7 +143,8 @@ def _answered(message: Message, where: str, called: dict[str, str]) -> dict[str,
 
 
 def _content_of(message: Message, where: str, sources: list[Source]) -> str | list[dict[str, Any]]:
-    """Text, or texts and `IMAGE` where there are pictures."""
+    """Text, or parts where there are pictures or videos: what stands for the next of these has its `type` alone, and
+    what is wished of a video."""
     match message.content:
         case str() as text:
             return text
@@ -144,25 +154,31 @@ def _content_of(message: Message, where: str, sources: list[Source]) -> str | li
             return ""
         case None:
             raise errors.invalid(f"`{where}` must be a string or a list of text parts, not null.", param=where)
-        case parts if any(part.type == "image_url" for part in parts):
+        case parts if any(part.type in MEDIA_PARTS for part in parts):
             return [_part_of(part, message.role, f"{where}[{at}]", sources) for at, part in enumerate(parts)]
         case parts:
             return "".join(_text_of(part, f"{where}[{at}]") for at, part in enumerate(parts))
 
 
 def _part_of(part: Part, role: str, where: str, sources: list[Source]) -> dict[str, Any]:
-    if part.type != "image_url":
+    if part.type not in MEDIA_PARTS:
         return {"type": "text", "text": _text_of(part, where)}
     if role not in SEEING:
-        raise errors.invalid(f"`{where}`: only users and tools show pictures, not the {role}.", param=where)
-    if part.image_url is None:
-        raise errors.invalid(f"`{where}.image_url` is required.", param=f"{where}.image_url")
-    sources.append(of_image_url(part.image_url, f"{where}.image_url", from_settings()))
-    return IMAGE
+        raise errors.invalid(f"`{where}`: only users and tools show pictures and videos, not the {role}.", param=where)
+    field = f"{where}.{part.type}"
+    given = getattr(part, part.type)
+    if given is None:
+        raise errors.invalid(f"`{field}` is required.", param=field)
+    if part.type == "image_url":
+        sources.append(of_image_url(given, field, from_settings()))
+        return {"type": "image"}
+    sources.append(of_media_url(given, Kind.VIDEO, field, from_settings()))
+    wishes = {"fps": part.fps, "max_frames": part.max_frames}
+    return {"type": "video", **{name: wish for name, wish in wishes.items() if wish is not None}}
 
 
 def _text_of(part: Part, where: str) -> str:
-    if part.type in MEDIA_PARTS:
+    if part.type in UNREAD_PARTS:
         raise errors.not_supported(where, f"parts of type `{part.type}` can't be read; send text")
     if part.type not in ("text", "refusal"):
         raise errors.invalid(f"`{where}.type` must be `text`.", param=f"{where}.type")

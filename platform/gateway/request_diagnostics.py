@@ -29,8 +29,8 @@ class RequestDiagnostics(Struct, kw_only=True):
     effective_context_source: ContextSource
     context_utilization_pct: float
     """Prompt and longest answer, of the effective context."""
-    # No dialect takes pictures yet.
-    visual_inputs: int = 0
+    visual_inputs: int
+    """Pictures and videos."""
     visual_token_estimate: int | None = None
     visual_phase: Literal["unknown"] = "unknown"
     queue_ms: float
@@ -58,7 +58,9 @@ class RequestDiagnostics(Struct, kw_only=True):
     """With `deep`; null while the engine has sent no heartbeat."""
 
 
-def diagnose(level: DiagnosticsLevel, end: Finished, ready: Ready, stats: Stats | None) -> RequestDiagnostics:
+def diagnose(
+    level: DiagnosticsLevel, end: Finished, ready: Ready, stats: Stats | None, *, visual_inputs: int
+) -> RequestDiagnostics:
     tally, diagnosis = end.tally, end.diagnosis
     context = context_of(ready, stats)
     # An engine that can't tell how long each of several answers is.
@@ -70,6 +72,7 @@ def diagnose(level: DiagnosticsLevel, end: Finished, ready: Ready, stats: Stats 
         effective_context_tokens=context.effective,
         effective_context_source=context.source,
         context_utilization_pct=round(100 * tokens / context.effective, 2),
+        visual_inputs=visual_inputs,
         queue_ms=round(tally.queue_ms, 3),
         prefill_ms=round(tally.prefill_ms, 3),
         decode_ms=round(tally.decode_ms, 3),

@@ -1,6 +1,7 @@
 """One gateway process under Daphne: how it starts, and how it ends without losing a row."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Coroutine
@@ -71,6 +72,9 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne has no types
         # Read before it listens: no request of this life may be among them.
         self._left = ledger.running_of(self.name)
         connections.close_all()
+        # What has been loaded stays; a collector that looks at it again keeps everybody waiting.
+        gc.collect()
+        gc.freeze()
         super().run()
 
     def listen_error(self, failure: Any) -> None:

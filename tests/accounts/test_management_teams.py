@@ -75,6 +75,15 @@ def test_changing_roles(olga: Ask, mia: User, adam: User, team: Team):
     assert event is not None and (event.actor_name, event.team, event.after) == ("olga", team, {"role": "admin"})
 
 
+def test_a_team_keeps_an_owner(olga: Ask, boss_key: Ask, mia: User):
+    path = "teams/vision/members/"
+    for refused in (olga("PATCH", f"{path}olga", {"role": "member"}), olga("DELETE", f"{path}olga")):
+        assert refused.status_code == 400 and "is the only owner of Vision" in refused.text
+    assert olga("PATCH", f"{path}mia", {"role": "owner"}).status_code == 200
+    assert olga("PATCH", f"{path}olga", {"role": "member"}).status_code == 200
+    assert boss_key("DELETE", f"{path}mia").status_code == 204, "who can give it another"
+
+
 def test_removing_a_member(olga: Ask, mia: User, adam: User, team: Team):
     key = do_issue_key(mia, team=team, acting_user=None).row
     assert by_key(managing_key(adam))("DELETE", "teams/vision/members/mia").status_code == 204

@@ -283,6 +283,18 @@ async def test_one_that_is_changed_or_deleted(world: World):
     await database_sync_to_async(do_delete_quota)(made, acting_user=None)
 
 
+async def test_what_is_used_while_one_is_switched_off_counts(world: World):
+    made = await quota(world, limit=100)
+    await world.end(await world.begin(prompt=10, most=0), prompt_tokens=10)
+    await database_sync_to_async(do_change_quota)(made, is_active=False, acting_user=None)
+    world.limiter = world.another()
+    await world.end(await world.begin(prompt=70, most=0), prompt_tokens=70)
+    await database_sync_to_async(do_change_quota)(made, is_active=True, acting_user=None)
+    world.limiter = world.another()
+    reached = await world.refused(prompt=30)
+    assert (reached.used, reached.limit) == (80, 100)
+
+
 @pytest.mark.parametrize("world", ["redis"], indirect=True)
 async def test_several_gateways_share_what_there_is(world: World, redis_url: str):
     """Each with rules and a connection of its own."""

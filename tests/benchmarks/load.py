@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import sys
 import tempfile
 from collections import Counter
@@ -37,6 +38,8 @@ PLANNED = {0: "insufficient_quota", 1: "rate_limit_exceeded"}
 FLAGS = ("--max-num-seqs", "64", "--max-waiting", "1000")
 PAUSE_SECONDS = 0.5
 """After a refusal."""
+COMING_SECONDS = 2.0
+"""Over which the streams of a phase begin, one after another."""
 OVERHEAD_MS = 15.0
 
 
@@ -79,6 +82,9 @@ class Load:
         self._server = server
         self._keys = keys
         self._tokens = tokens
+        # Answers of one length, begun together, would all end in the same step, and the next requests come together:
+        # no 16 people do that.
+        self._lengths = random.Random(0)
         self.told: dict[str, Counter[str]] = {key: Counter() for key in keys}
         """By key, what its answers said: requests, prompt and completion tokens."""
         self.faults: list[str] = []
@@ -90,6 +96,7 @@ class Load:
         async with httpx.AsyncClient(timeout=300, limits=limits) as client, asyncio.TaskGroup() as group:
             for key, url in islice(zip(cycle(keys), cycle(self._server.base_urls), strict=False), streams):
                 group.create_task(self._client(client, phase, key, url, began + seconds))
+                await asyncio.sleep(COMING_SECONDS / streams)
         phase.seconds = monotonic() - began
         phase.cpu = {name: after - before[name] for name, after in self._cpu().items()}
         return phase
@@ -103,7 +110,8 @@ class Load:
                 self.faults.append(f"{url}: {error!r} {after:.2f} s after asking, {left:.1f} s before the end")
 
     async def _ask(self, client: httpx.AsyncClient, phase: Phase, key: str, url: str) -> None:
-        request = endless(max_tokens=self._tokens, stream_options={"include_usage": True})
+        length = self._lengths.randint(self._tokens // 2, self._tokens * 3 // 2)
+        request = endless(max_tokens=length, stream_options={"include_usage": True})
         headers = {"authorization": f"Bearer {key}"}
         began, first, usage, ended = perf_counter(), 0.0, None, False
         async with client.stream("POST", f"{url}/v1/chat/completions", json=request, headers=headers) as response:
@@ -210,7 +218,7 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--gateways", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--tokens", type=int, default=64, help="of each answer")
+    parser.add_argument("--tokens", type=int, default=64, help="of an answer; from half of it to half as much again")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "load.json")
     options = parser.parse_args()
     console = Console(width=150)

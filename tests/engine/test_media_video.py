@@ -160,6 +160,9 @@ def test_digests_tell_clips_apart(decoder: Decoder) -> None:
     fewer, faster = decoder.video(data, 2, 4), decoder.video(clip(rate=16), 4, 8)
     assert first.digest == again.digest and first.source_digest == fewer.source_digest
     assert len({first.digest, fewer.digest, faster.digest}) == 3, "the frames' times count"
+    short = clip(frames=2)
+    few, wished = decoder.video(short, 100, 8), decoder.video(short, 50, 8)
+    assert few.indices == wished.indices and few.digest != wished.digest, "and so does what was asked for"
 
 
 def test_a_video_without_frames(decoder: Decoder) -> None:

@@ -162,4 +162,4 @@ def test_words_that_stand_for_pictures_are_no_pictures(sdk: openai.OpenAI) -> No
 
 def test_models_say_what_they_see(sdk: openai.OpenAI) -> None:
     told = {model.id: (model.model_extra or {})["modalities"] for model in sdk.models.list()}
-    assert told == {SEES: ["text", "image"], READS: ["text"]}
+    assert told == {SEES: ["text", "image", "video"], READS: ["text"]}

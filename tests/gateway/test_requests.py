@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.ask import DEFAULT_TEMPERATURE, fold
 from inference.engine import protocol
+from inference.sampling import DEFAULT_TEMPERATURE, fold
 from tests.gateway.bodies import CALLS, TOOL, USER, chat, completion, principal
 
 

@@ -50,7 +50,7 @@ def test_what_can_be_no_model_is_refused(given):
         ("{}", "model_type"),
     ],
 )
-def test_a_folder_that_holds_no_language_model_is_refused(tmp_path, config, says):
+def test_a_folder_that_holds_no_model_is_refused(tmp_path, config, says):
     with pytest.raises(SourceError, match=says):
         parse_source(str(folder_with(tmp_path, config)))
 

@@ -22,7 +22,7 @@ def mortal(tmp_path_factory):
         yield server
 
 
-def answers(server, seconds=10):
+def answers(server, seconds=60):
     """The next request works, within so many seconds. The client waits; the server holds the request."""
     with server.client() as client:
         answer = client.post("/v1/chat/completions", json=body("Hello", stream=False), timeout=seconds)
@@ -44,8 +44,8 @@ def test_kill_9_of_the_engine_under_8_streams(mortal):
     with mortal.client() as client:
         assert client.get("/health").status_code == 200
     for stream in streams:
-        stream.join(3)
-        assert not stream.is_alive(), "no end within 3 s"
+        stream.join(20)
+        assert not stream.is_alive(), "it has no end"
         assert stream.error is None and stream.status == 200
         error = stream.seen[-1]["error"]
         assert set(error) == {"message", "type", "param", "code"}

@@ -68,8 +68,10 @@ def test_model_libraries_stay_in_the_engine():
 
 
 def test_of_the_engine_others_see_only_its_protocol_and_its_options():
+    """But for those that run one in their own process."""
+    inside = ("inference/engine", "inference/builtin", "inference/direct", "inference/bench")
     for path in modules_under("platform", "inference", "accounts"):
-        if not str(path.relative_to(ROOT)).startswith(("inference/engine", "inference/builtin")):
+        if not str(path.relative_to(ROOT)).startswith(inside):
             seen = {name for name in imports_of(path) if name.startswith("inference.engine.")}
             assert all(name.split(".")[2] in ("protocol", "options") for name in seen), path
 
@@ -86,6 +88,20 @@ def test_the_gateway_process_loads_no_model_library():
 
 def test_the_engine_process_loads_no_django():
     code = "import sys, inference.engine.__main__; print('django' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_python_api_is_nobody_elses_part_and_loads_no_django():
+    assert offenders(["inference/direct", "inference/bench"], WEB | PLATFORM | {"accounts"}) == {}
+    users = [
+        str(path.relative_to(ROOT))
+        for path in modules_under("platform", "inference", "accounts")
+        if any(name.startswith("inference.direct") for name in imports_of(path))
+    ]
+    others = {user for user in users if not user.startswith(("inference/direct/", "inference/bench/"))}
+    assert others == {"platform/atelier/__init__.py"}
+    code = "import sys; from atelier import LanguageModel; print('django' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
 

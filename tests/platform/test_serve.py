@@ -234,6 +234,14 @@ def test_a_model_that_can_not_be_loaded_is_named_and_the_others_are_served(tmp_p
         assert states == {"atelier-tiny": "ready", "broken": "failed"}
 
 
+@pytest.mark.parametrize(
+    ("command", "ours"), [("createsuperuser", "createuser NAME --admin"), ("changepassword", "resetlink NAME")]
+)
+def test_what_would_leave_nothing_in_the_audit_log_is_refused(command: str, ours: str):
+    done = subprocess.run([sys.executable, MANAGE, command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"use `atelier {ours}`" in done.stderr
+
+
 def test_the_version_is_ours():
     done = subprocess.run([sys.executable, MANAGE, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Atelier ")

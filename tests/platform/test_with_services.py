@@ -11,7 +11,17 @@ from tests.support.server import ROOT
 from tests.support.services import postgresql_programs
 
 TIMEOUT_SECONDS = 900
-OF_REQUESTS = ("cancel_requests", "database", "endings", "late_answers", "metering", "organization", "responses_stored")
+OF_REQUESTS = (
+    "batch_faults",
+    "batches",
+    "cancel_requests",
+    "database",
+    "endings",
+    "late_answers",
+    "metering",
+    "organization",
+    "responses_stored",
+)
 TESTS = [
     "tests/accounts",
     "tests/inference/test_registry.py",

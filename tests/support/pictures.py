@@ -1,10 +1,12 @@
-"""Pictures to ask the built-in vision model about, and what mlx-vlm itself makes of them."""
+"""Pictures and clips to ask the built-in vision model about, and what mlx-vlm itself makes of them."""
 
 import base64
 import io
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import av
 import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
@@ -16,7 +18,9 @@ from inference.builtin.vision.architecture import FOLDER
 from inference.builtin.vision.drawing import Style, draw_picture
 from inference.builtin.vision.scenes import COLOURS, Scene, Thing
 from inference.engine.kinds import kind_of
+from inference.engine.media.decoder import Clip
 from inference.engine.model import LoadedModel, load_model
+from inference.engine.prepare import decoder
 from inference.engine.protocol import Media
 from tests.support.engine_made import Engine
 from tests.support.families import FAMILIES
@@ -51,40 +55,67 @@ def png(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def data_url(shot: Image.Image | bytes) -> str:
-    """shot: a picture, or what is to pass for one."""
+def data_url(shot: Image.Image | bytes, type: str = "image/png") -> str:
+    """shot: a picture, or what is to pass for one or for a video."""
     data = shot if isinstance(shot, bytes) else png(shot)
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return f"data:{type};base64,{base64.b64encode(data).decode()}"
 
 
-def shown(question: str, pictures: int = 1, *, before: str = "") -> list[dict[str, Any]]:
-    """A conversation of one turn, the pictures between two texts."""
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A clip of these frames, two a second unless said otherwise."""
+
+    frames: tuple[Image.Image, ...]
+    rate: int = 2
+    data: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        file = io.BytesIO()
+        with av.open(file, "w", format="mp4") as container:
+            # Nearly lossless: the model is to see the colours that were drawn.
+            stream = container.add_stream("libx264", rate=self.rate, options={"crf": "1"})
+            (stream.width, stream.height), stream.pix_fmt = self.frames[0].size, "yuv444p"
+            for frame in self.frames:
+                container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            container.mux(stream.encode())
+        object.__setattr__(self, "data", file.getvalue())
+
+
+Shot = Image.Image | Film
+
+
+def film(*things: tuple[str, str], each: int = 2, rate: int = 2, width: int = 96) -> Film:
+    """One thing after another, each a colour and a shape, for so many frames."""
+    return Film(tuple(picture(*thing, width=width) for thing in things for _ in range(each)), rate)
+
+
+def shown(question: str, pictures: int | list[dict[str, Any]] = 1, *, before: str = "") -> list[dict[str, Any]]:
+    """A conversation of one turn, the pictures, or these parts, between two texts."""
     parts: list[dict[str, Any]] = [{"type": "text", "text": before}] if before else []
-    return [{"role": "user", "content": [*parts, *[{"type": "image"}] * pictures, {"type": "text", "text": question}]}]
+    media = [{"type": "image"}] * pictures if isinstance(pictures, int) else pictures
+    return [{"role": "user", "content": [*parts, *media, {"type": "text", "text": question}]}]
 
 
-def ask(engine: Engine, messages: list[dict[str, Any]], *pictures: Image.Image, **request: Any) -> str:
+def ask(engine: Engine, messages: list[dict[str, Any]], *shots: Shot, **request: Any) -> str:
     """Submits it; the request's id."""
-    media = [Media(png(picture)) for picture in pictures]
+    media = [Media(shot.data if isinstance(shot, Film) else png(shot)) for shot in shots]
     return engine.submit([], messages=messages, media=media, **{"max_tokens": 16, **request})
 
 
-def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *pictures: Image.Image) -> str:
+def own_answer(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, count: int = 16) -> str:
     """What mlx-vlm's `generate` says, greedy."""
-    return str(model.tokenizer.decode(own_tokens(model, messages, *pictures), skip_special_tokens=True)).strip()
+    tokens = own_tokens(model, messages, *shots, count=count)
+    return str(model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
-def own_tokens(
-    model: LoadedModel, messages: list[dict[str, Any]], *pictures: Image.Image, count: int = 16
-) -> list[int]:
+def own_tokens(model: LoadedModel, messages: list[dict[str, Any]], *shots: Shot, count: int = 16) -> list[int]:
     """The tokens of that, without the one that ends it."""
     assert model.eye is not None
-    prompt = model.render(messages, {})
     said = stream_generate(
         model.model.model,
         model.eye.processor,
-        prompt,
-        image=list(pictures) or None,
+        model.render(messages, {}),
+        **_own(model, messages, shots, "image", "video"),
         max_tokens=count,
         temperature=0.0,
     )
@@ -94,7 +125,34 @@ def own_tokens(
     return tokens[: ends[0]] if ends else tokens
 
 
-def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *pictures: Image.Image) -> float:
+def _own(
+    model: LoadedModel, messages: list[dict[str, Any]], shots: tuple[Shot, ...], pictures: str, videos: str
+) -> dict[str, Any]:
+    """As mlx-vlm wants them, under these names. Its own reader of files hands out the same frames, a little otherwise
+    coloured: so the clips are read by ours, and told as that one tells them."""
+    contents = [message["content"] for message in messages if isinstance(message["content"], list)]
+    parts = [part for content in contents for part in content if part["type"] != "text"]
+    own: dict[str, Any] = {}
+    for part, shot in zip(parts, shots, strict=True):
+        if isinstance(shot, Film):
+            clip = read(model, shot, part.get("fps"), part.get("max_frames"))
+            own.setdefault(videos, []).append([Image.fromarray(frame) for frame in clip.frames])
+            facts = {"total_num_frames": len(shot.frames), "fps": float(shot.rate), "frames_indices": clip.indices}
+            own.setdefault("video_metadata", []).append(facts)
+        else:
+            own.setdefault(pictures, []).append(shot)
+    return own
+
+
+def read(model: LoadedModel, shot: Film, fps: float | None = None, max_frames: int | None = None) -> Clip:
+    assert model.eye is not None
+    wanted = model.eye.choice(fps, max_frames)
+    return decoder().video(
+        shot.data, wanted.fps, wanted.max_frames, min_frames=wanted.min_frames, multiple=wanted.multiple
+    )
+
+
+def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *shots: Shot) -> float:
     """How far the request's logits are from those of mlx-vlm's own model, its own embeddings of the whole prompt, its
     own positions and caches, made to say the same; in standard deviations."""
     model = engine.model
@@ -103,7 +161,10 @@ def deviation(engine: Engine, id: str, messages: list[dict[str, Any]], *pictures
     said = engine.tap.script.get(id, engine.said(id))
     special = should_add_special_tokens(model.model.model.config.model_type, eye.processor)
     inputs = prepare_inputs(
-        eye.processor, images=list(pictures) or None, prompts=[model.render(messages, {})], add_special_tokens=special
+        eye.processor,
+        prompts=[model.render(messages, {})],
+        add_special_tokens=special,
+        **_own(model, messages, shots, "images", "videos"),
     )
     ids, mask, pixels = inputs.pop("input_ids"), inputs.pop("attention_mask"), inputs.pop("pixel_values", None)
     whole = model.model.model

@@ -111,7 +111,7 @@ class _Alone:
             logits.append(mx.stack(said))
             mx.eval(logits[-1])
         self.logits = mx.stack(logits, axis=1).astype(mx.float32)
-        self.tolerance = TOLERANCE.get(_dtype(model), COARSE_TOLERANCE)
+        self.tolerance = tolerance_of(model)
 
     def compare(self, run: Callable[[], mx.array], *, forgiving: bool = False) -> float | None:
         """Largest difference of the run's logits [steps, rows, vocab], in deviations, if it is too large."""
@@ -223,6 +223,11 @@ def _twin(layout: Layout, leaf: int, cache: Any) -> Any:
         twin.keys, twin.values = cache.keys, cache.values
         twin.offset, twin._idx = cache.offset, cache._idx
     return twin
+
+
+def tolerance_of(model: Any) -> float:
+    """The largest difference of two logits, in standard deviations, that its rounding may make."""
+    return TOLERANCE.get(_dtype(model), COARSE_TOLERANCE)
 
 
 def _dtype(model: Any) -> mx.Dtype:

@@ -43,7 +43,8 @@ class Clip:
     """The clip's length."""
     format: str
     digest: str
-    """Of the frames, their shape and their times."""
+    """Of the frames, their shape and their times, and of what was asked for: whoever asks otherwise is never given what
+    is remembered of this one, even where the frames are the same."""
     source_digest: str
 
 
@@ -117,7 +118,7 @@ class Decoder:
             fps=answer.fps,
             seconds=answer.seconds,
             format=answer.format,
-            digest=_digest(frames, repr(answer.times)),
+            digest=_digest(frames, f"{answer.times} {fps} {max_frames}"),
             source_digest=hashlib.sha256(data).hexdigest(),
         )
 

@@ -286,6 +286,8 @@ class Stats(msgspec.Struct, tag=True):
     memory_bytes: int = 0
     """MLX's active memory: weights and caches."""
     peak_memory_bytes: int = 0
+    idle_memory_bytes: int = 0
+    """What MLX keeps for reuse."""
     kv_bytes: int = 0
     """Of the slots that rows live in."""
     pool_bytes: int = 0

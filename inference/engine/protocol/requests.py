@@ -53,7 +53,12 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     messages: list[dict[str, Any]] | None = None
     """A conversation for the model's chat template."""
     media: list[Media] = []
-    """What the parts `{"type": "image"}` of the conversation's messages stand for, in their order."""
+    """What the parts `{"type": "image"}` and `{"type": "video"}` of the conversation's messages stand for, in their
+    order."""
+    video_fps: float | None = None
+    """Frames of a second of each video, whose part may name its own `fps`; None: what the model wants."""
+    video_max_frames: int | None = None
+    """Likewise: at most so many of each video, whose part may name its own `max_frames`."""
     prompts: list[str | list[int]] = []
     """Plain prompts, as text or as token ids; each gets answers of its own."""
     n: int = 1

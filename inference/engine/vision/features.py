@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.engine.prefix.keys import Media
+from inference.engine.vision.whole import Whole
 
 Places = NDArray[np.int32]
 
@@ -84,19 +85,21 @@ class Seen:
 @dataclass(slots=True)
 class Given:
     """What a step gives the language model beside tokens; see `Speaker`. at int32 [seen]: which of the step's tokens
-    stand for pictures; rows and deep as in Features, for these; positions int32 [axes, tokens]."""
+    stand for pictures; rows and deep as in Features, for these; positions int32 [axes, tokens]; whole: all of a prompt,
+    for a model that runs one row at a time, and then nothing else."""
 
     at: mx.array | None = None
     rows: mx.array | None = None
     deep: tuple[mx.array, ...] = ()
     positions: mx.array | None = None
+    whole: Whole | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Tokens [start, end) of a sequence that are fed one after another. seen: its pictures, if it has any."""
 
-    seen: Seen | None
+    seen: Seen | Whole | None
     start: int
     end: int
 
@@ -106,6 +109,8 @@ def given(stretches: Sequence[Stretch], *, axes: int) -> Given | None:
     model numbers tokens, 0 for one that counts them."""
     if all(stretch.seen is None for stretch in stretches):
         return None
+    if isinstance(whole := stretches[0].seen, Whole):
+        return Given(whole=whole)
     at: list[Places] = []
     rows: list[mx.array] = []
     deep: list[tuple[mx.array, ...]] = []
@@ -113,7 +118,8 @@ def given(stretches: Sequence[Stretch], *, axes: int) -> Given | None:
     fed = 0
     for stretch in stretches:
         count = stretch.end - stretch.start
-        for place, features, low, high in stretch.seen.within(stretch.start, stretch.end) if stretch.seen else ():
+        seen = stretch.seen if isinstance(stretch.seen, Seen) else None
+        for place, features, low, high in seen.within(stretch.start, stretch.end) if seen else ():
             first = fed + place - stretch.start
             at.append(np.arange(first, first + high - low, dtype=np.int32))
             rows.append(features.rows[low:high])
@@ -131,6 +137,7 @@ def given(stretches: Sequence[Stretch], *, axes: int) -> Given | None:
 def positions_of(stretch: Stretch, axes: int) -> Places:
     """int32 [axes, tokens]."""
     seen, start, end = stretch.seen, stretch.start, stretch.end
+    assert not isinstance(seen, Whole)
     known = 0
     if seen is not None and seen.positions is not None:
         known = max(0, min(end, seen.positions.shape[1]) - start)

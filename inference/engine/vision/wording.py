@@ -29,7 +29,7 @@ class Wording:
         kind = model_type.lower()
         self._form = MODEL_CONFIG.get(kind)
         self._formatter = None if self._form is None else MessageFormatter(kind)
-        self._special = should_add_special_tokens(kind, processor)
+        self.special = should_add_special_tokens(kind, processor)
         self._words = {name: words for name, part in KINDS.items() if (words := self._words_of(part))}
         self.kinds = frozenset(self._words)
 
@@ -49,7 +49,7 @@ class Wording:
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a conversation without pictures, as mlx-vlm would have them. Raises PromptError."""
-        return encode_text(self._tokenizer, text, special=self._special)
+        return encode_text(self._tokenizer, text, special=self.special)
 
     def told(self, messages: list[Message]) -> list[Message]:
         """As the model's chat template wants them. Raises PromptError."""

@@ -16,12 +16,13 @@ from gateway.anthropic.blocks import (
     template_messages,
     turns_of,
 )
-from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral, Share
+from gateway.ask import Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, without_effect, without_effect_inside
 from gateway.formats import schema_format
 from gateway.tools import MOST_TOOLS, Function, Name, NamedChoice, NamedFunction, ToolUse, tool_use
 from gateway.tools import Tool as ChatTool
 from inference.engine import protocol
+from inference.sampling import LARGEST, Share
 
 MOST_STOP_SEQUENCES = 16
 Effort = Literal["low", "medium", "high", "xhigh", "max"]

@@ -11,6 +11,7 @@ FORBIDDEN = "media_url_forbidden"
 FETCH_FAILED = "media_fetch_failed"
 TOO_LARGE = "media_too_large"
 TOO_MANY = "too_many_media"
+SHOWN = {Kind.IMAGE: "pictures", Kind.VIDEO: "videos"}
 
 
 def invalid(where: str, what: str) -> ApiError:
@@ -23,6 +24,13 @@ def forbidden(where: str, what: str) -> ApiError:
 
 def fetch_failed(where: str, what: str) -> ApiError:
     return errors.invalid(f"`{where}` could not be fetched: {what}.", param=where, code=FETCH_FAILED)
+
+
+def sees_nothing(model: str, where: str, kind: Kind) -> ApiError:
+    """Of a model of another kind than `vision`."""
+    return errors.invalid(
+        f"`{where}`: {errors.quote(model)} sees no {SHOWN[kind]}; ask a model of the kind `vision`.", param=where
+    )
 
 
 def too_large(where: str, kind: Kind, most: int) -> ApiError:

@@ -8,7 +8,7 @@ from django.conf import settings
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import errors
-from gateway.ask import LARGEST, Ask, Count, GenerationFields, Neutral
+from gateway.ask import Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, decode, one_of, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat import Effort, template_options
 from gateway.formats import KINDS, ResponseFormat, format_of, schema_format
@@ -17,6 +17,7 @@ from gateway.responses.items import Item, template_messages
 from gateway.tiers import ServiceTier, chosen
 from gateway.tools import MOST_TOOLS, ChoiceName, Function, Name, NamedChoice, NamedFunction, Tool, ToolUse, tool_use
 from inference.engine import protocol
+from inference.sampling import LARGEST
 
 LOGPROBS = "message.output_text.logprobs"
 SEALED = "reasoning.encrypted_content"

@@ -3,8 +3,9 @@
 Only the standard library, and while it measures it only notes when which bytes came: they are taken apart afterwards.
 So it costs every contestant the same and little.
 
-A plan is {"port", "key", "model", "in_flight", "seconds", "requests": [{"messages", "max_tokens"}], "probe"}. With a
-probe, it is sent when all requests have streamed for a while, and the requests are cut off when it is answered.
+A plan is {"port", "key", "model", "in_flight", "seconds", "requests": [{"messages", "max_tokens"}], "probes"}.
+Probes are sent at once when the first requests have streamed for a while, and the requests are cut off when all probes
+are answered.
 """
 
 import asyncio
@@ -175,7 +176,7 @@ class Dechunked:
 
 
 async def follow(plan: dict[str, Any]) -> list[Stream]:
-    """All requests, so many in flight, then the probe if there is one."""
+    """All requests, so many in flight, then the probes if there are any."""
     began = perf_counter()
     requests = [Asking(plan, request) for request in plan["requests"]]
     places = asyncio.Semaphore(plan["in_flight"])
@@ -185,14 +186,14 @@ async def follow(plan: dict[str, Any]) -> list[Stream]:
             await asking.run(began)
 
     tasks = [asyncio.create_task(take_place(asking)) for asking in requests]
-    probe = Asking(plan, plan["probe"]) if plan.get("probe") else None
+    probes = [Asking(plan, probe) for probe in plan.get("probes") or ()]
     late = ""
     try:
         async with asyncio.timeout(plan["seconds"]):
-            if probe is not None:
-                for asking in requests:
+            if probes:
+                for asking in requests[: plan["in_flight"]]:
                     await asking.settled.wait()
-                await probe.run(began)
+                await asyncio.gather(*(probe.run(began) for probe in probes))
             else:
                 await asyncio.gather(*tasks)
     except TimeoutError:
@@ -200,7 +201,7 @@ async def follow(plan: dict[str, Any]) -> list[Stream]:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return [asking.read(late) for asking in [*requests, *([probe] if probe else [])]]
+    return [asking.read(late) for asking in [*requests, *probes]]
 
 
 if __name__ == "__main__":

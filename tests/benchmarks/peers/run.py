@@ -132,7 +132,7 @@ class Rounds:
         """Raises Invalid when the client itself fails."""
         plan = {
             "port": running.port, "key": running.key, "model": running.model, "in_flight": in_flight,
-            "seconds": self._seconds, "requests": requests, "probe": probe,
+            "seconds": self._seconds, "requests": requests, "probes": [probe] if probe else [],
         }  # fmt: skip
         try:
             done = subprocess.run(

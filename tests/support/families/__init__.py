@@ -4,7 +4,18 @@ each, and nothing that a network would be needed for."""
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.families import gemma3, idefics3, llava, paligemma, pixtral, qwen2_5_vl, qwen2_vl
+from tests.support.families import (
+    deepseek_vl2,
+    gemma3,
+    gemma4,
+    idefics3,
+    llava,
+    molmo,
+    paligemma,
+    pixtral,
+    qwen2_5_vl,
+    qwen2_vl,
+)
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {
     "qwen2_vl": qwen2_vl.make,
@@ -15,6 +26,9 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "gemma3": gemma3.make,
     "pixtral": pixtral.make,
     "paligemma": paligemma.make,
+    "molmo": molmo.make,
+    "deepseek_vl_v2": deepseek_vl2.make,
+    "gemma4": gemma4.make,
 }
 """By mlx-vlm's name for it: makes the folder of a model and returns it."""
 

@@ -33,12 +33,13 @@ MODULES = ["text", "vision", "perceiver", "projector", "audio"]
 """Parts with a configuration of their own, as in `mlx_vlm.utils.load_model`."""
 
 
-def turns(image: str) -> str:
-    """A chat template with turns as `tokenizers_made` ends them, and with these words for a picture."""
+def turns(image: str, video: str = "") -> str:
+    """A chat template with turns as `tokenizers_made` ends them, and with these words for a picture and a clip."""
     return (
         "{% for message in messages %}<|im_start|>{{ message.role }}\n"
         "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
-        "{% if part.type == 'image' %}" + image + "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}"
+        "{% if part.type == 'image' %}" + image + "{% elif part.type == 'video' %}" + video + "{% else %}"
+        "{{ part.text }}{% endif %}{% endfor %}{% endif %}"
         "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
 

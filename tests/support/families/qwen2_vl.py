@@ -19,7 +19,7 @@ def make(folder: Path) -> Path:
 
 def make_qwen(folder: Path, kind: str, tower: dict[str, Any], *, processor: str) -> Path:
     """tower: its vision_config."""
-    tokenizer = made.tokenizer(START, END, IMAGE, VIDEO, template=made.turns(START + IMAGE + END))
+    tokenizer = made.tokenizer(START, END, IMAGE, VIDEO, template=made.turns(START + IMAGE + END, START + VIDEO + END))
     ids = tokenizer.convert_tokens_to_ids
     config = {
         **made.TEXT,
