@@ -22,6 +22,8 @@ class Model(models.Model):
         VISION = "vision"
         EMBEDDING = "embedding"
         RERANKER = "reranker"
+        TRANSCRIPTION = "transcription"
+        SPEECH = "speech"
 
     name = models.CharField(max_length=200, unique=True, help_text="What requests call it.")
     source = models.CharField(

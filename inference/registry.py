@@ -16,6 +16,8 @@ from inference.services import ENGINES_CHANGED, endpoint_of
 
 MAX_AGE_SECONDS = 5.0
 """How long a snapshot may serve when an event was lost."""
+BY_KIND = {"vision": ("text", "image", "video"), "transcription": ("audio",)}
+"""What is asked of models of a kind, until their engine says more; of others text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class ServedModel:
     @property
     def modalities(self) -> tuple[str, ...]:
         """The same; by its kind, while its engine has not told."""
-        return self.told or (("text", "image", "video") if self.kind == "vision" else ("text",))
+        return self.told or BY_KIND.get(self.kind or "", ("text",))
 
     def takes(self, modality: str) -> bool:
         """Whether its prompts may have it. Who is not known yet will say so himself."""

@@ -34,7 +34,8 @@ class Modalities(Struct, kw_only=True):
 
 class Features(Struct, kw_only=True):
     """Of the model, and false while its engine is not there: tools, structured output, reasoning and the prefix cache.
-    Of the server: all others; embeddings and rerank need a model for it, whichever was asked for."""
+    Of the server: all others; embeddings, rerank, transcription and speech need a model for it, whichever was asked
+    for."""
 
     streaming: bool
     tool_calling: bool
@@ -46,6 +47,8 @@ class Features(Struct, kw_only=True):
     prefix_caching: bool
     embeddings: bool
     rerank: bool
+    transcription: bool
+    speech: bool
     anthropic_messages: bool
     responses: bool
     files: bool
@@ -198,7 +201,7 @@ def described(
             image=sees,
             video="video" in accepts,
             audio_input="audio" in accepts,
-            audio_output=False,
+            audio_output=kind == "speech",
         ),
         features=Features(
             streaming=generates,
@@ -210,6 +213,8 @@ def described(
             prefix_caching=ready is not None and options is not None and generates and caches(ready, options),
             embeddings="v1/embeddings" in paths and "embedding" in kinds,
             rerank="v1/rerank" in paths and "reranker" in kinds,
+            transcription="v1/audio/transcriptions" in paths and "transcription" in kinds,
+            speech="v1/audio/speech" in paths and "speech" in kinds,
             anthropic_messages="v1/messages" in paths,
             responses="v1/responses" in paths,
             files="v1/files" in paths,

@@ -23,7 +23,8 @@ class ModelObject(Struct, kw_only=True):
     """null until its engine was ready for the first time."""
     modalities: list[str]
     kind: str | None
-    """"text", "vision", "embedding" or "reranker"; null until its engine was ready for the first time."""
+    """"text", "vision", "embedding", "reranker", "transcription" or "speech"; null until its engine was ready for the
+    first time."""
     batching: str | None
     """"batched", "padded" or "single", as protocol.Ready has it; null until its engine was ready for the first time."""
     batching_reason: str | None

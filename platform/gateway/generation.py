@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -28,6 +28,7 @@ from gateway.tiers import TOLD, class_for
 from inference.client import EngineDied, EngineUnavailable, Generation
 from inference.engine.protocol import (
     Accepted,
+    AudioDelta,
     Begun,
     Delta,
     Embedded,
@@ -39,6 +40,8 @@ from inference.engine.protocol import (
     Ranked,
     Ready,
     Tally,
+    Transcribed,
+    TranscriptDelta,
 )
 from inference.registry import ServedModel
 
@@ -55,6 +58,8 @@ class Step:
     events: list[Delta | Ended]
     """In their order, an answer's neighbouring deltas joined."""
     finished: Finished | None
+    pieces: list[TranscriptDelta | AudioDelta] = field(default_factory=list)
+    """Of a transcript or of a file of sound."""
 
 
 @asynccontextmanager
@@ -134,8 +139,8 @@ class Run:
         """What we saw ourselves, for when the engine can't tell any more."""
         self._tally: Tally | None = None
         self._ttft_ms: float | None = None
-        self.result: Embedded | Ranked | None = None
-        """What a request has asked for that writes no text; there before the last step."""
+        self.result: Embedded | Ranked | Transcribed | None = None
+        """What a request has asked for, where that is one thing; there before the last step."""
         self.outcome: str | None = None
         """How it ended, in the ledger's words; None while it runs."""
 
@@ -179,6 +184,7 @@ class Run:
         """Raises ApiError for a request that the engine failed, EngineDied, and StopAsyncIteration after the end."""
         assert self._generation is not None and self._meter is not None
         events: list[Delta | Ended] = []
+        pieces: list[TranscriptDelta | AudioDelta] = []
         for event in await anext(self._generation):
             match event:
                 case Delta():
@@ -188,7 +194,9 @@ class Run:
                 case Ended():
                     self._open_answers.discard(event.choice)
                     events.append(event)
-                case Embedded() | Ranked():
+                case TranscriptDelta() | AudioDelta():
+                    pieces.append(event)
+                case Embedded() | Ranked() | Transcribed():
                     self.result = event
                 case Accepted():
                     self._context.prompt_tokens = self._received.prompt_tokens = event.prompt_tokens
@@ -207,11 +215,11 @@ class Run:
                         event.reason = "length"
                         events += [Ended(event.id, choice, "length") for choice in sorted(self._open_answers)]
                     await self._finished(event)
-                    return Step(events, event)
+                    return Step(events, event, pieces)
         if not self._cut and not await self._meter.allows(self._received.completion_tokens):
             self._cut = True
             self._generation.cancel()
-        return Step(events, None)
+        return Step(events, None, pieces)
 
     @property
     def has_first_token(self) -> bool:

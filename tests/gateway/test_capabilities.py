@@ -19,8 +19,8 @@ FIELDS = {
     "features": {
         "streaming", "tool_calling", "auto_tool_choice", "structured_output", "reasoning", "reasoning_configured",
         "prefix_caching",
-        "embeddings", "rerank", "anthropic_messages", "responses", "files", "batches", "mcp", "request_diagnostics",
-        "request_cancellation", "strict_model_id", "strict_parameters",
+        "embeddings", "rerank", "transcription", "speech", "anthropic_messages", "responses", "files", "batches", "mcp",
+        "request_diagnostics", "request_cancellation", "strict_model_id", "strict_parameters",
     },
     "policies": {"repetition"},
     "diagnostics": {"enabled", "levels", "default_level", "deep_supported"},

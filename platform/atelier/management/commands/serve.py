@@ -31,7 +31,12 @@ STRICT = {
 """Flags for settings of the gateway: variable and meaning."""
 
 MOST_GATEWAYS = 64
-PURPOSES = {"embedding": "/v1/embeddings", "reranker": "/v1/rerank"}
+PURPOSES = {
+    "embedding": "/v1/embeddings",
+    "reranker": "/v1/rerank",
+    "transcription": "/v1/audio/transcriptions",
+    "speech": "/v1/audio/speech",
+}
 """Kinds of models that can be told from others only by who knows them: what each is for."""
 
 
