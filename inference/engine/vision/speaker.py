@@ -2,11 +2,9 @@
 
 import functools
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 from mlx_lm.models.cache import KVCache, RotatingKVCache
 from mlx_vlm.models import base
 from mlx_vlm.models import cache as caches
@@ -128,14 +126,3 @@ def install() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("mlx_vlm.models.") and getattr(module, "scaled_dot_product_attention", None) is _plain:
             module.scaled_dot_product_attention = _routed  # type: ignore[attr-defined]
-
-
-def blocks(tower: Any) -> Iterator[Any]:
-    """The layers of a picture encoder: what it has lists of, wherever they are in it."""
-    if not isinstance(tower, nn.Module):
-        return
-    for part in tower.children().values():
-        if isinstance(part, list):
-            yield from (layer for layer in part if isinstance(layer, nn.Module) and layer.children())
-        else:
-            yield from blocks(part)
