@@ -11,17 +11,14 @@ loads it, when all its other files are there.
 
 import json
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
 from huggingface_hub import constants
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 
 from inference.hub.errors import HubError
-from inference.hub.repository import COMMIT, RepoFile, Repository, is_needed
+from inference.hub.repository import COMMIT, RepoFile, Repository, is_needed, unique
 
 SPARE_BYTES = 1 << 30
 """Of the disk, that a download leaves to everybody else."""
@@ -36,11 +33,7 @@ class Store:
     """What is here of one model of the hub."""
 
     def __init__(self, id: str):
-        """Raises HubError for what can be no id: it becomes a folder's name."""
-        try:
-            validate_repo_id(id)
-        except HFValidationError as error:
-            raise HubError("not_found", f"{id} is not a Hugging Face id.") from error
+        """id: one that `inference.sources` has looked at: it becomes a folder's name."""
         self.folder = root() / "--".join(["models", *id.split("/")])
         self.blobs = self.folder / "blobs"
 
@@ -68,8 +61,8 @@ class Store:
         if needed and needed + SPARE_BYTES > free:
             raise HubError(
                 "no_room",
-                f"{repository.id} takes {gb(needed)} more, and {root()} has {gb(free)} free, of which {gb(SPARE_BYTES)} "
-                "stay free. Make room, or choose another disk with ATELIER_MODEL_DIR.",
+                f"{repository.id} takes {gb(needed)} more, and {root()} has {gb(free)} free, of which "
+                f"{gb(SPARE_BYTES)} stay free. Make room, or choose another disk with ATELIER_MODEL_DIR.",
             )
 
     def link(self, repository: Repository, revision: str) -> Path:
@@ -132,12 +125,9 @@ def is_whole(folder: Path) -> bool:
 def folder_files(folder: Path) -> list[tuple[Path, int]]:
     """What an engine may read of a folder, with bytes."""
     files = [*folder.glob("*"), *folder.glob("*/*")]
-    return [(file, file.stat().st_size) for file in files if file.is_file() and is_needed(str(file.relative_to(folder)))]
-
-
-def unique(files: Iterable[RepoFile]) -> list[RepoFile]:
-    """Each content once: several files may be the same."""
-    return list({file.etag: file for file in files}.values())
+    return [
+        (file, file.stat().st_size) for file in files if file.is_file() and is_needed(str(file.relative_to(folder)))
+    ]
 
 
 def gb(size: int) -> str:

@@ -45,12 +45,14 @@ class Patience:
         self._failures += 1
         if why.after is not None and why.after > MOST_PATIENCE:
             raise HubError(
-                "busy", f"{self._what}: {why}, and it asks to come back in {why.after / 60:.0f} minutes. Try again then."
+                "busy",
+                f"{self._what}: {why}, and it asks to come back in {why.after / 60:.0f} minutes. Try again then.",
             )
         if self._failures > self._retries:
             times = "" if self._failures == 1 else f", {self._failures} times in a row"
             raise HubError(
-                why.code, f"{self._what}: {why}{times}. What was fetched is kept: try again, with more --retries if need be."
+                why.code,
+                f"{self._what}: {why}{times}. What was fetched is kept: try again, with more --retries if need be.",
             )
         pause = min(LONGEST_PAUSE, 2.0 ** (self._failures - 1)) * random.uniform(0.5, 1)
         if self._stop.wait(why.after if why.after is not None else pause):
@@ -151,7 +153,9 @@ class Hub:
 
     def _check_online(self, id: str) -> None:
         if self._offline:
-            raise HubError("offline", f"{id} would have to be fetched, and this is offline (--offline, HF_HUB_OFFLINE).")
+            raise HubError(
+                "offline", f"{id} would have to be fetched, and this is offline (ATELIER_OFFLINE, HF_HUB_OFFLINE)."
+            )
 
     def _again(self, error: httpx.HTTPError) -> Again:
         """Without the error's own words, which may hold an address with a signature."""
@@ -192,8 +196,8 @@ def problem(response: httpx.Response, id: str) -> HubError | Again:
     if code == "GatedRepo":
         return HubError(
             "gated",
-            f"{id} is gated: its publisher wants you to agree to something first. Do so on {page}, then set HF_TOKEN to a "
-            "token of that account.",
+            f"{id} is gated: its publisher wants you to agree to something first. Do so on {page}, then set "
+            "HF_TOKEN to a token of that account.",
         )
     if code == "RevisionNotFound":
         return HubError("no_revision", f"{id} has no such revision. Name a branch, a tag or a whole commit of it.")
@@ -202,11 +206,13 @@ def problem(response: httpx.Response, id: str) -> HubError | Again:
     if code == "RepoNotFound" or status in (401, 404):
         return HubError(
             "not_found",
-            f"There is no model {id} on the hub, or it is private: mind a typo, or set HF_TOKEN to a token that may read "
-            "it.",
+            f"There is no model {id} on the hub, or it is private: mind a typo, or set HF_TOKEN to a token that "
+            "may read it.",
         )
     if status == 403:
-        return HubError("forbidden", f"{id}: the hub forbids it (403). Does the token in HF_TOKEN have the right to read it?")
+        return HubError(
+            "forbidden", f"{id}: the hub forbids it (403). Does the token in HF_TOKEN have the right to read it?"
+        )
     return HubError("broken", f"{id}: the hub answers with status {status}. Is HF_ENDPOINT right?")
 
 

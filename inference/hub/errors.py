@@ -7,7 +7,7 @@ Code = Literal[
     "broken",
 ]  # fmt: skip
 """offline: nothing may be asked for. unreachable: no answer, or none that makes sense, again and again. busy: it asks
-to come back later. refused: there is nothing in it that could be served. no_room: of the disk. broken: anything else."""
+to come back later. refused: nothing in it could be served. no_room: of the disk. broken: anything else."""
 
 
 class HubError(Exception):

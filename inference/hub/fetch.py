@@ -98,8 +98,8 @@ class _Fetching:
             if wrong > 1:
                 raise HubError(
                     "corrupt",
-                    f"{self._repository.id}, {self._file.path}: its content is not what the hub says (its hash is wrong), "
-                    "twice. It was thrown away. Try again later; is there a proxy in between that changes things?",
+                    f"{self._repository.id}, {self._file.path}: its content is not what the hub says (its hash is "
+                    "wrong), twice. It was thrown away. Try again later; does a proxy in between change things?",
                 )
 
     def _begin(self) -> None:

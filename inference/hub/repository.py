@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -55,7 +55,7 @@ class Repository:
     @property
     def size(self) -> int:
         """Bytes of all that is needed."""
-        return sum(file.size for file in self.files)
+        return sum(file.size for file in unique(self.files))
 
     @property
     def weights_size(self) -> int:
@@ -70,10 +70,13 @@ class Repository:
         if any(name.endswith(".gguf") for name in self.others):
             return "its weights are GGUF files; look for a version with safetensors, for example of mlx-community"
         if any(name.endswith(PICKLES) for name in self.others):
-            return (
-                "its weights are pickles, which can run any code when they are read; look for a version with safetensors"
-            )
+            return "its weights are pickles, which can run any code when they are read; look for one with safetensors"
         return "it has no weights (no .safetensors file)"
+
+
+def unique(files: Iterable[RepoFile]) -> list[RepoFile]:
+    """Each content once: several files may be the same."""
+    return list({file.etag: file for file in files}.values())
 
 
 def read_repository(said: Any, id: str) -> Repository:

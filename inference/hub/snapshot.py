@@ -5,14 +5,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from inference.hub.cache import Store, unique
+from inference.hub.cache import Store
 from inference.hub.client import Hub
 from inference.hub.errors import HubError, Stopped
 from inference.hub.fetch import fetch
-from inference.hub.repository import RepoFile, Repository
+from inference.hub.repository import RepoFile, Repository, unique
 
 TICK_SECONDS = 0.5
 GRACE_SECONDS = 2.0
@@ -86,11 +87,8 @@ def get_snapshot(
                     file = waiting.popleft()
                 except IndexError:
                     break
-                fetch(
-                    hub, store, repository, file,
-                    lambda held, fetched, file=file: progress.moved(file, held, fetched),
-                    trusted=file.etag in verified,
-                )  # fmt: skip
+                moved = partial(progress.moved, file)
+                fetch(hub, store, repository, file, moved, trusted=file.etag in verified)
                 progress.finished(file)
             ended.put(None)
         except Exception as error:

@@ -195,7 +195,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def repo(self, id: str, revision: str) -> tuple[Repo, str] | None:
         repo = self.hub.repos.get(id)
-        if repo is None or (repo.token and not repo.is_gated and self.headers.get("authorization") != f"Bearer {repo.token}"):
+        if repo is None or (
+            repo.token and not repo.is_gated and self.headers.get("authorization") != f"Bearer {repo.token}"
+        ):
             # As the hub does for private ones, too.
             self.answer(401, b"{}", {"x-error-code": "RepoNotFound"})
             return None
