@@ -80,9 +80,7 @@ class EngineKeeper:
             self.refusal = f"{error} This is stored for {deployment.model}: give serve the options that you want."
         except SourceError as error:
             self._comes = self.wanted.comes
-            self.refusal = (
-                "It is being downloaded; `atelier models` shows how far it is." if self._comes else str(error)
-            )
+            self.refusal = "It is being downloaded: see `atelier models`." if self._comes else str(error)
         self.child = Child(
             name=f"engine {deployment.model.name}",
             argv=argv,

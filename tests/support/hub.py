@@ -96,13 +96,14 @@ def slowly(bytes_per_second: int) -> Fault:
 
 class FakeHub:
     """repos by id; faults by path of a file, or `api`, one after another; sent: bytes by path; asked: all requests, as
-    (method, origin, path, has a token)."""
+    (method, origin, path, has a token); resumed: from which byte on files were asked for, where not from the first."""
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.faults: dict[str, deque[Fault]] = {}
         self.sent: Counter[str] = Counter()
         self.asked: list[tuple[str, str, str, bool]] = []
+        self.resumed: list[tuple[str, int]] = []
         self.blobs: dict[str, tuple[str, bytes]] = {}
         self.closing = threading.Event()
         self.url = self.cdn = ""
@@ -140,6 +141,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         has_token = "authorization" in self.headers
         self.hub.asked.append((self.command, "cdn" if self.is_cdn else "hub", self.path, has_token))
+        self.counted = ""
         path = unquote(urlsplit(self.path).path)
         if self.is_cdn:
             name, content = self.hub.blobs[path.rpartition("/")[2]]
@@ -223,6 +225,7 @@ class Handler(BaseHTTPRequestHandler):
         if not asked:
             return 200, content, {}
         start = int(asked[1])
+        self.hub.resumed.append((self.counted, start))
         if start >= len(content):
             return 416, b"", {"content-range": f"bytes */{len(content)}"}
         return 206, content[start:], {"content-range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
@@ -247,7 +250,7 @@ class Handler(BaseHTTPRequestHandler):
                 # Whoever asked has gone.
                 self.close_connection = True
                 return
-            if code in (200, 206):
+            if code in (200, 206) and self.counted:
                 self.hub.sent[self.counted] += len(content[start : start + piece])
             if pace and self.hub.closing.wait(pace):
                 return

@@ -193,8 +193,8 @@ def get_models(deployments: list[Deployment]) -> None:
             continue
         if settings.OFFLINE or os.environ.get("ATELIER_OFFLINE") == "yes":
             raise CommandError(
-                f"{model} is not here, or not all of it, and --offline nothing is downloaded. Leave that out once, or get "
-                f"it with `atelier download {model}`."
+                f"{model} is not here, or not all of it, and --offline nothing is downloaded. Leave that out once, or "
+                f"get it with `atelier download {model}`."
             )
         do_request_download(model, acting_user=None)
 
