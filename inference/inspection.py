@@ -195,3 +195,34 @@ def ask_engine(folder: Path, weights: int, options: Mapping[str, Any], *, kind: 
         last = (getattr(error, "stderr", "") or "").strip().splitlines()[-1:] or [type(error).__name__]
         raise HubError("broken", f"What the model is could not be told: {last[0][:200]}") from None
     return said
+
+
+def lines(found: Inspection) -> list[tuple[str, str]]:
+    """What was found, for people: what it is about, and the fact."""
+    revision = f"{found.revision or 'main'}, commit {found.commit[:12]}" if found.commit else "-"
+    told = [
+        ("from", found.source),
+        ("revision", revision),
+        ("here", "yes" if found.is_here else "no"),
+        ("size", f"{gb(found.size)}, of which weights {gb(found.weights_bytes)}"),
+        ("licence", (found.licence or "not said") + (", gated" if found.is_gated else "")),
+        ("kind", found.kind or "-"),
+        ("type", f"{found.model_type} {found.architecture}".strip() or "-"),
+        ("reads", ", ".join(found.modalities) or "-"),
+        ("context", f"{found.context_length:,} tokens" if found.context_length else "-"),
+        ("numbers", found.quantisation or "-"),
+    ]
+    if fit := found.fit:
+        told += [
+            ("memory", f"{gb(fit.memory)} for models on this machine"),
+            ("", f"{gb(fit.weights)} weights, {gb(fit.reserve)} work in progress"),
+            ("", f"{gb(fit.rows)} for requests, {gb(fit.prefix_cache)} for the prefix cache"),
+        ]
+        if fit.sequence:
+            told += [
+                ("requests", f"{fit.sequences:,} at once of {fit.tokens:,} tokens, {gb(fit.sequence)} each"),
+                ("", f"alone one of up to {fit.longest:,} tokens"),
+            ]
+    reasons = [*found.problems, *([found.too_large] if found.too_large else [])]
+    told.append(("fits", "no: " + "; ".join(reasons) if reasons else "yes"))
+    return told

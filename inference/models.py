@@ -245,7 +245,7 @@ class Engine(models.Model):
     last_error = models.TextField(blank=True)
     changed_at = models.DateTimeField(auto_now=True)
     heartbeat: "Heartbeat | None" = None
-    """Not stored: whoever shows an engine fills it in, see `inference.admin`."""
+    """Not stored: whoever shows an engine fills it in, see `inference.admin.engines`."""
 
     class Meta:
         ordering = ["deployment"]

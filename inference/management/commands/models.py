@@ -14,7 +14,7 @@ from inference.engine.options import OptionError
 from inference.hub.cache import gb
 from inference.hub.client import Hub
 from inference.hub.errors import HubError
-from inference.inspection import TOKENS, Inspection, inspect_source
+from inference.inspection import TOKENS, inspect_source, lines
 from inference.models import Model
 from inference.sources import SourceError
 
@@ -112,34 +112,3 @@ class Command(AccountCommand):
         if found is None:
             raise CommandError(f"There is no model {name!r}; `atelier models` lists them.")
         return found
-
-
-def lines(found: Inspection) -> list[tuple[str, str]]:
-    """What was found, for people."""
-    revision = f"{found.revision or 'main'}, commit {found.commit[:12]}" if found.commit else "-"
-    told = [
-        ("from", found.source),
-        ("revision", revision),
-        ("here", "yes" if found.is_here else "no"),
-        ("size", f"{gb(found.size)}, of which weights {gb(found.weights_bytes)}"),
-        ("licence", (found.licence or "not said") + (", gated" if found.is_gated else "")),
-        ("kind", found.kind or "-"),
-        ("type", f"{found.model_type} {found.architecture}".strip() or "-"),
-        ("reads", ", ".join(found.modalities) or "-"),
-        ("context", f"{found.context_length:,} tokens" if found.context_length else "-"),
-        ("numbers", found.quantisation or "-"),
-    ]
-    if fit := found.fit:
-        told += [
-            ("memory", f"{gb(fit.memory)} for models on this machine"),
-            ("", f"{gb(fit.weights)} weights, {gb(fit.reserve)} work in progress"),
-            ("", f"{gb(fit.rows)} for requests, {gb(fit.prefix_cache)} for the prefix cache"),
-        ]
-        if fit.sequence:
-            told += [
-                ("requests", f"{fit.sequences:,} at once of {fit.tokens:,} tokens, {gb(fit.sequence)} each"),
-                ("", f"alone one of up to {fit.longest:,} tokens"),
-            ]
-    reasons = [*found.problems, *([found.too_large] if found.too_large else [])]
-    told.append(("fits", "no: " + "; ".join(reasons) if reasons else "yes"))
-    return told
