@@ -181,7 +181,7 @@ class _Row:
     def moved(self, progress: Progress) -> None:
         # Whoever cancels should not wait; whoever watches need not see more.
         now = monotonic()
-        if now < self._next and progress.files_done < progress.files_total:
+        if now < self._next and not progress.is_over:
             return
         self._next = now + WRITE_SECONDS
         self.write(

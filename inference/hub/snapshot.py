@@ -31,6 +31,8 @@ class Progress:
     bytes_done: int = 0
     files_done: int = 0
     fetched: int = 0
+    is_over: bool = False
+    """Nothing more will come."""
     verified: set[str] = field(default_factory=set)
     """Hashes of the files that are whole and right."""
     by_file: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -102,12 +104,17 @@ def get_snapshot(
             _wait(ended, lambda: tick(progress))
         if hub.stop.is_set() and progress.files_done < len(files):
             raise Stopped
+    except (HubError, Stopped):
+        progress.is_over = True
+        tick(progress)
+        raise
     finally:
         if progress.files_done < len(files):
             hub.abort()
         deadline = monotonic() + GRACE_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
+    progress.is_over = True
     tick(progress)
     return store.link(repository, revision)
 
