@@ -110,5 +110,3 @@ def _check_folder(folder: Path, given: str) -> None:
         raise SourceError(f"{given}: its config.json can't be read ({error}).") from error
     if not isinstance(contents, dict) or "model_type" not in contents:
         raise SourceError(f"{given}: its config.json names no model_type.")
-    if "vision_config" in contents:
-        raise SourceError(f"{given}: vision models are not served yet, only language models.")

@@ -6,10 +6,10 @@ An administrator has declared these texts to be no secret. All else is told apar
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from inference.engine.model import LoadedModel
 from inference.engine.protocol import SharedText
-from inference.engine.text.template import MARK, PromptError, encode_text, render_chat
+from inference.engine.text.template import MARK, PromptError, encode_text
 
 SLACK = 2
 """Tokens at a text's end that may be others in a prompt, for what follows there may merge with them."""
@@ -22,10 +22,10 @@ class Commons:
     """Those that are to stay in the cache."""
 
     @classmethod
-    def of(cls, texts: Iterable[SharedText], tokenizer: Any) -> "Commons":
+    def of(cls, texts: Iterable[SharedText], model: LoadedModel) -> "Commons":
         """Each as a conversation's system message, and as the beginning of a plain prompt. One that the model's
         template or tokenizer refuses is nobody's beginning."""
-        found = [(prefix, text.pinned) for text in texts for prefix in _prefixes(text.text, tokenizer)]
+        found = [(prefix, text.pinned) for text in texts for prefix in _prefixes(text.text, model)]
         return cls(tuple(prefix for prefix, _ in found), tuple(prefix for prefix, pinned in found if pinned))
 
     def within(self, prompt: Sequence[int]) -> int:
@@ -36,15 +36,15 @@ class Commons:
 NO_COMMONS = Commons((), ())
 
 
-def _prefixes(text: str, tokenizer: Any) -> list[tuple[int, ...]]:
+def _prefixes(text: str, model: LoadedModel) -> list[tuple[int, ...]]:
     found = []
     try:
-        found.append(tuple(encode_text(tokenizer, text)))
+        found.append(tuple(encode_text(model.tokenizer, text)))
         messages = [{"role": "system", "content": text}, {"role": "user", "content": MARK}]
-        rendered = render_chat(tokenizer, messages, {"enable_thinking": False})
+        rendered = model.render(messages, {"enable_thinking": False})
         at = rendered.find(text)
         if at >= 0:
-            found.append(tuple(encode_text(tokenizer, rendered[: at + len(text)], special=False)))
+            found.append(tuple(model.encode(rendered[: at + len(text)])))
     except PromptError:
         pass
     return [prefix for prefix in found if len(prefix) > SLACK]

@@ -14,7 +14,7 @@ from inference.engine.guidance.grammars import Grammars
 from inference.engine.protocol import ModelKind, Traits
 from inference.engine.text.markup import AUTO, THOUGHTS, Markup, UnknownParser, markup_of
 from inference.engine.text.speech import PLAIN
-from inference.engine.text.template import end_of_turn_tokens
+from inference.engine.text.template import encode_text, end_of_turn_tokens, render_chat
 from inference.engine.traits import positions, traits_of
 
 FALLBACK_CONTEXT = 4096
@@ -61,6 +61,19 @@ class LoadedModel:
     def has_chat_template(self) -> bool:
         return bool(self.tokenizer.has_chat_template)
 
+    def render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
+        """The conversation as the model reads it. Raises PromptError."""
+        if self.eye is not None:
+            return self.eye.wording.render(messages, options)
+        return render_chat(self.tokenizer, messages, options)
+
+    def encode(self, rendered: str) -> list[int]:
+        """The tokens of a conversation without pictures. Raises PromptError."""
+        if self.eye is not None:
+            return self.eye.wording.encode(rendered)
+        # The template has written the beginning-of-text token itself.
+        return encode_text(self.tokenizer, rendered, special=False)
+
 
 def load_model(
     source: str, name: str, *, kind: ModelKind = "text", tool_parser: str = AUTO, reasoning_parser: str = AUTO
@@ -103,7 +116,7 @@ def load_model(
         tokenizer=tokenizer,
         vocab=logits.shape[-1],
         context_length=context_length(config),
-        end_tokens=end_of_turn_tokens(tokenizer, set(tokenizer.eos_token_ids)),
+        end_tokens=end_of_turn_tokens(tokenizer, set(tokenizer.eos_token_ids), eye.wording.told if eye else list),
         defaults=_sampling_defaults(tokenizer.name_or_path),
         fingerprint=_fingerprint(Path(tokenizer.name_or_path)),
         markup=markup,

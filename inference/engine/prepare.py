@@ -26,7 +26,7 @@ from inference.engine.text.infill import encode_infill
 from inference.engine.text.markup import JSON_CALLS, Markup, ToolFormat
 from inference.engine.text.speech import PLAIN, Speech, State
 from inference.engine.text.stops import StopMatcher
-from inference.engine.text.template import PromptError, encode_text, render_chat
+from inference.engine.text.template import PromptError, encode_text
 from inference.engine.vision.features import Seen
 
 
@@ -166,9 +166,8 @@ def _chat_prompt(
     if request.media:
         text, tokens, seen = _with_pictures(messages, request, model, options)
     else:
-        text = render_chat(model.tokenizer, messages, options)
-        # The template has written the beginning-of-text token itself.
-        tokens = encode_text(model.tokenizer, text, special=False)
+        text = model.render(messages, options)
+        tokens = model.encode(text)
     thought = model.markup.thought
     if thought is None:
         return _Prompt(tokens, seen=seen)
@@ -183,7 +182,7 @@ def _with_pictures(
 ) -> tuple[str, list[int], Seen]:
     if model.eye is None:
         raise Refusal("invalid_prompt", f"{model.name} sees no pictures; ask a model that does.", "messages")
-    text = model.eye.render(messages, options)
+    text = model.render(messages, options)
     return text, *model.eye.read(text, [_picture(decoder(), each) for each in request.media])
 
 

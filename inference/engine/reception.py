@@ -59,5 +59,5 @@ class TextReception:
         return count(request, self._model)
 
     def share(self, client: bytes, texts: Several[protocol.SharedText]) -> list[tuple[int, ...]]:
-        commons = self._commons[client] = Commons.of(texts, self._model.tokenizer)
+        commons = self._commons[client] = Commons.of(texts, self._model)
         return list(commons.kept)

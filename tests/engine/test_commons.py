@@ -36,17 +36,17 @@ def shared(request: Generate, model, commons: Commons) -> str:
 
 
 def test_what_begins_with_the_text_shares_it_and_nothing_of_what_follows(model):
-    commons = Commons.of([SharedText(TEXT)], model.tokenizer)
+    commons = Commons.of([SharedText(TEXT)], model)
     for request in (chat(TEXT), chat(TEXT + OWN), Generate(id="x", prompts=[TEXT + OWN])):
         said = shared(request, model, commons)
         assert TEXT[:-8] in said, "but for what merges with the text behind it"
         assert "merger" not in said and "And" not in said and "Hello" not in said
     assert commons.kept == ()
-    assert Commons.of([SharedText(TEXT, pinned=True)], model.tokenizer).kept == commons.prefixes
+    assert Commons.of([SharedText(TEXT, pinned=True)], model).kept == commons.prefixes
 
 
 def test_what_does_not_begin_with_it_shares_nothing(model):
-    commons = Commons.of([SharedText(TEXT)], model.tokenizer)
+    commons = Commons.of([SharedText(TEXT)], model)
     others = (chat(TEXT[: len(TEXT) // 2] + OWN), chat("X" + TEXT), chat(OWN), Generate(id="x", prompts=[OWN + TEXT]),
               Generate(id="x", messages=[{"role": "user", "content": TEXT}]))  # fmt: skip
     for request in others:
@@ -56,14 +56,14 @@ def test_what_does_not_begin_with_it_shares_nothing(model):
 
 
 def test_the_longest_of_several(model):
-    commons = Commons.of([SharedText(TEXT), SharedText(TEXT + OWN)], model.tokenizer)
+    commons = Commons.of([SharedText(TEXT), SharedText(TEXT + OWN)], model)
     assert "merger" in shared(chat(TEXT + OWN), model, commons)
     assert "merger" not in shared(chat(TEXT + " Else."), model, commons)
 
 
 @pytest.mark.parametrize("text", ["", "a", "\ud800 broken", "<|im_end|>" * 3])
 def test_texts_that_make_no_sense_harm_nobody(model, text):
-    commons = Commons.of([SharedText(text), SharedText(TEXT)], model.tokenizer)
+    commons = Commons.of([SharedText(text), SharedText(TEXT)], model)
     assert TEXT[:-8] in shared(chat(TEXT), model, commons)
 
 

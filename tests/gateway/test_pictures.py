@@ -1,6 +1,5 @@
 """Pictures in conversations, from OpenAI's SDK through a whole Atelier to the built-in vision model."""
 
-import base64
 import functools
 import http.server
 import threading
@@ -10,10 +9,9 @@ from typing import Any
 
 import openai
 import pytest
-from PIL import Image
 
 from inference.builtin.vision.scenes import COLOURS
-from tests.support.pictures import picture, png
+from tests.support.pictures import data_url, picture, png
 from tests.support.server import Server
 
 RED, BLUE = picture("red", "circle"), picture("blue", "square")
@@ -49,11 +47,6 @@ def seeing(tmp_path_factory: pytest.TempPathFactory, pictures_host: str) -> Iter
 @pytest.fixture(scope="module")
 def sdk(seeing: Server) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{seeing.base_url}/v1", api_key=seeing.key, max_retries=0, timeout=60)
-
-
-def data_url(shot: Image.Image | bytes) -> str:
-    data = shot if isinstance(shot, bytes) else png(shot)
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def shown(question: str, *urls: str) -> Any:

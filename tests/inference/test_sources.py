@@ -48,7 +48,6 @@ def test_what_can_be_no_model_is_refused(given):
         ("{", "can't be read"),
         ("[]", "model_type"),
         ("{}", "model_type"),
-        ({"model_type": "x", "vision_config": {}}, "vision"),
     ],
 )
 def test_a_folder_that_holds_no_language_model_is_refused(tmp_path, config, says):

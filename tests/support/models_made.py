@@ -186,7 +186,8 @@ KINDS = [
 
 
 @cache
-def _folder() -> Path:
+def session_folder() -> Path:
+    """For as long as the tests run."""
     path = Path(tempfile.mkdtemp(prefix="atelier-gates-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -194,7 +195,9 @@ def _folder() -> Path:
 
 @cache
 def loaded(kind: Kind) -> LoadedModel:
-    return load_model(str(make_model(_folder() / kind.name.replace(" ", "-"), kind.family, **kind.options)), kind.name)
+    return load_model(
+        str(make_model(session_folder() / kind.name.replace(" ", "-"), kind.family, **kind.options)), kind.name
+    )
 
 
 @cache
@@ -202,7 +205,7 @@ def trained(bits: int | None = None) -> LoadedModel:
     """atelier-tiny, or a quantised copy of it."""
     folder = BUILTIN_FOLDER / "atelier-tiny"
     if bits is not None:
-        folder = quantised_copy(folder, _folder() / f"atelier-tiny-{bits}", bits)
+        folder = quantised_copy(folder, session_folder() / f"atelier-tiny-{bits}", bits)
     return load_model(str(folder), "atelier-tiny" if bits is None else f"atelier-tiny {bits}-bit")
 
 

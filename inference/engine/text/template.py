@@ -1,5 +1,6 @@
 """A conversation to prompt tokens, by the model's own chat template."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -46,12 +47,15 @@ def encode_text(tokenizer: Any, text: str, *, special: bool = True) -> list[int]
     return ids
 
 
-def end_of_turn_tokens(tokenizer: Any, configured: set[int]) -> frozenset[int]:
+def end_of_turn_tokens(
+    tokenizer: Any, configured: set[int], told: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = list
+) -> frozenset[int]:
     """Every token that ends the assistant's turn: those of the configuration, the tokenizer's own, and the special
     token which the chat template writes behind an assistant's message.
 
     Published models often name only one of them, and then run on past the end of their turn. Formats with channels
-    (harmony) end each channel with such a token; there the configuration alone counts.
+    (harmony) end each channel with such a token; there the configuration alone counts. told: writes messages as the
+    template wants them.
     """
     ends = set(configured)
     if getattr(tokenizer, "eos_token_id", None) is not None:
@@ -61,7 +65,7 @@ def end_of_turn_tokens(tokenizer: Any, configured: set[int]) -> frozenset[int]:
         return frozenset(ends)
     turn = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": MARK}]
     try:
-        rendered: str = tokenizer.apply_chat_template(turn, tokenize=False)
+        rendered: str = tokenizer.apply_chat_template(told(turn), tokenize=False)
     except Exception:  # a template may refuse anything; the configured tokens remain
         return frozenset(ends)
     tail = rendered.rpartition(MARK)[2].lstrip()

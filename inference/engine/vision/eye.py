@@ -1,6 +1,7 @@
 """Pictures to tokens and features, by the model's own processor and encoder."""
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,19 +10,19 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx_vlm.prompt_utils import MODEL_CONFIG, MessageFormatter
 from mlx_vlm.utils import prepare_inputs
 from PIL import Image
 
-from inference.engine.text.template import PromptError, render_chat
+from inference.engine.text.template import PromptError
 from inference.engine.vision.features import Features, Picture, Seen
 from inference.engine.vision.speaker import Speaker, blocks
+from inference.engine.vision.wording import Wording
 
 KEPT_BYTES = 256 << 20
 """Of features that no running request needs, for when their picture comes again."""
-IMAGE = {"type": "image"}
-"""A part of a message that stands for the next of its pictures."""
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision")
+
+log = logging.getLogger(__name__)
 
 
 class Eye:
@@ -30,11 +31,9 @@ class Eye:
     def __init__(self, speaker: Speaker, processor: Any, tokenizer: Any, config: Any):
         self._speaker = speaker
         self.processor = processor
-        self._tokenizer = tokenizer
         self.token = int(getattr(config, "image_token_index", None) or config.image_token_id)
-        kind = str(config.model_type).lower()
-        self._formatter = MessageFormatter(kind) if kind in MODEL_CONFIG else None
-        self._marked = self._render([{"role": "user", "content": [IMAGE]}], {})
+        self.wording = Wording(processor, tokenizer, str(config.model_type))
+        self._marked = self.wording.alone("image")
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
@@ -45,28 +44,6 @@ class Eye:
                 self._slow_down(block)
 
     # --- prompts -----------------------------------------------------------------------------------------------------
-
-    def render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        """A conversation whose contents may be lists of texts and of `IMAGE`. Raises PromptError."""
-        text = self._render(messages, options)
-        wanted = sum(part == IMAGE for message in messages for part in _parts(message))
-        if self._count(text) != wanted * self._count(self._marked):
-            raise PromptError("A text has the words that stand for a picture in this model's prompts.", "messages")
-        return text
-
-    def _count(self, text: str) -> int:
-        return sum(token == self.token for token in self._tokenizer.encode(text, add_special_tokens=False))
-
-    def _render(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        return render_chat(self._tokenizer, [self._formatted(message) for message in messages], options)
-
-    def _formatted(self, message: dict[str, Any]) -> dict[str, Any]:
-        """In the words of the model's family: some have a part for each picture, some a mark in the text."""
-        parts = _parts(message)
-        if self._formatter is None or not any(part == IMAGE for part in parts):
-            return message
-        made = self._formatter.format_message(parts, num_images=0, num_audios=0)
-        return {**message, "content": made["content"] if isinstance(made, dict) else made}
 
     def read(self, text: str, pictures: Sequence[Image.Image]) -> tuple[list[int], Seen]:
         """The prompt's tokens, and where its pictures are among them. Raises PromptError."""
@@ -86,7 +63,11 @@ class Eye:
         return tokens, Seen(found, places, positions, shift)
 
     def _processed(self, text: str, pictures: Sequence[Image.Image]) -> dict[str, Any]:
-        inputs = prepare_inputs(self.processor, images=list(pictures), prompts=[text])
+        try:
+            inputs = prepare_inputs(self.processor, images=list(pictures), prompts=[text])
+        except ValueError as error:  # that is what mlx-vlm makes of whatever a processor raises
+            log.warning("a model's processor refused a prompt: %s", type(error).__name__)
+            raise PromptError("This model's processor can't read a prompt with these pictures.", "messages") from error
         return {name: np.array(value) for name, value in inputs.items() if value is not None}
 
     def _positions(self, prompt: dict[str, Any]) -> tuple[Any, int]:
@@ -145,11 +126,6 @@ class Eye:
             return answer
 
         block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-
-
-def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
 
 
 def _digest(picture: Image.Image) -> bytes:

@@ -7,6 +7,7 @@ from mlx_vlm.utils import get_model_path, load, load_config
 
 from inference.engine.vision import speaker
 from inference.engine.vision.eye import Eye
+from inference.engine.vision.processor import mend
 from inference.engine.vision.speaker import Speaker
 
 
@@ -14,6 +15,7 @@ def load_vision(source: str) -> tuple[Speaker, Any, dict[str, Any], Eye]:
     """Model, tokenizer (mlx-lm's wrapper), configuration, and what reads pictures. Raises whatever a foreign model's
     files make the loaders raise."""
     model, processor = load(source)
+    mend(processor)
     config = load_config(get_model_path(source))
     ends = _end_tokens(config)
     tokenizer = TokenizerWrapper(processor.tokenizer, eos_token_ids=ends or None)

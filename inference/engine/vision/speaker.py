@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.cache import KVCache, RotatingKVCache
 from mlx_vlm.models import base
+from mlx_vlm.models import cache as caches
 
 from inference.engine.kv.attention import attention
 from inference.engine.vision.features import Given
@@ -26,7 +29,7 @@ class Speaker:
         self.language = model.language_model
         self.axes = AXES if hasattr(self.language, "get_rope_index") else 0
         """0 for a model that counts its tokens."""
-        body = self.language.model
+        body: Any = getattr(self.language, "model", None)
         if hasattr(body, "_deepstack_process"):
             # Its own goes over the rows one by one, and asks NumPy which of their tokens are a picture's.
             plain = body._deepstack_process
@@ -75,7 +78,8 @@ class Speaker:
     def __getattr__(self, name: str) -> Any:
         # `make_cache` is there only for models that need one of their own.
         if name == "make_cache":
-            return self.language.make_cache
+            make = self.language.make_cache
+            return lambda: [_as_known(cache) for cache in make()]
         raise AttributeError(name)
 
     def named_modules(self) -> Any:
@@ -83,6 +87,15 @@ class Speaker:
 
     def parameters(self) -> Any:
         return self.language.parameters()
+
+
+def _as_known(cache: Any) -> Any:
+    """An empty cache of mlx-vlm's as the one of mlx-lm's that does the same, which is what slots are made of."""
+    if type(cache) is caches.KVCache:
+        return KVCache()
+    if type(cache) is caches.RotatingKVCache:
+        return RotatingKVCache(max_size=cache.max_size, keep=cache.keep)
+    return cache
 
 
 def _spread(level: mx.array, at: mx.array, like: mx.array) -> mx.array:
@@ -118,12 +131,11 @@ def install() -> None:
 
 
 def blocks(tower: Any) -> Iterator[Any]:
-    """The layers of a picture encoder, where it has a list of them."""
-    for name in ("blocks", "layers", "encoder"):
-        found = getattr(tower, name, None)
-        if isinstance(found, list):
-            yield from found
-            return
-        if found is not None and found is not tower:
-            yield from blocks(found)
-            return
+    """The layers of a picture encoder: what it has lists of, wherever they are in it."""
+    if not isinstance(tower, nn.Module):
+        return
+    for part in tower.children().values():
+        if isinstance(part, list):
+            yield from (layer for layer in part if isinstance(layer, nn.Module) and layer.children())
+        else:
+            yield from blocks(part)

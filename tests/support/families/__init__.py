@@ -4,9 +4,19 @@ each, and nothing that a network would be needed for."""
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.families import qwen2_vl
+from tests.support.families import gemma3, idefics3, llava, paligemma, pixtral, qwen2_5_vl, qwen2_vl
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {
     "qwen2_vl": qwen2_vl.make,
+    "qwen2_5_vl": qwen2_5_vl.make,
+    "llava": llava.make,
+    "idefics3": idefics3.make,
+    "smolvlm": idefics3.make_smolvlm,
+    "gemma3": gemma3.make,
+    "pixtral": pixtral.make,
+    "paligemma": paligemma.make,
 }
 """By mlx-vlm's name for it: makes the folder of a model and returns it."""
+
+BATCHED = ("qwen2_vl", "qwen2_5_vl", "llava", "idefics3", "smolvlm", "gemma3", "pixtral")
+"""Those whose rows share a batch; the others run one at a time."""

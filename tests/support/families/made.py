@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
 from transformers import PreTrainedTokenizerFast
 
@@ -26,6 +26,9 @@ TEXT = {
 }
 """Of the language model, in most families' words."""
 
+TOWER = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 96, "num_attention_heads": 2}
+"""Of the picture encoder."""
+
 MODULES = ["text", "vision", "perceiver", "projector", "audio"]
 """Parts with a configuration of their own, as in `mlx_vlm.utils.load_model`."""
 
@@ -40,7 +43,7 @@ def turns(image: str) -> str:
     )
 
 
-def tokenizer(*special: str, template: str, **named: str) -> PreTrainedTokenizerFast:
+def tokenizer(*special: str, template: str | None, **named: str) -> PreTrainedTokenizerFast:
     """named: special tokens that the family's processor asks its tokenizer for by name."""
     made = byte_level()
     made.pad_token = "<|endoftext|>"
@@ -76,4 +79,13 @@ def _seeded(folder: Path, seed: int) -> nn.Module:
     model_config = update_module_configs(family.ModelConfig.from_dict(config), family, config, MODULES)
     mx.random.seed(seed)
     model: nn.Module = family.Model(model_config)
+    model.update(tree_map(_enlivened, model.parameters()))
     return model
+
+
+def _enlivened(array: mx.array) -> mx.array:
+    """What begins alike everywhere would hide mistakes, or leave nothing but rounding of what goes through it."""
+    if array.size == 1 or mx.any(array != array.flatten()[0]).item():
+        return array
+    noise = mx.random.normal(array.shape, array.dtype)
+    return noise / array.shape[-1] ** 0.5 if array.ndim > 1 else array + 0.1 * noise
