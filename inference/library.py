@@ -13,7 +13,7 @@ from accounts.models import User
 from inference.hub.cache import Store, is_whole
 from inference.models import Model
 from inference.services import ENGINES_CHANGED
-from inference.sources import BUILTIN_PREFIX, REVISION, Source, builtin_names, is_of_hub, parse_source
+from inference.sources import BUILTIN_PREFIX, REVISION, Source, builtin_names, check_revision, is_of_hub, parse_source
 
 LONGEST_ALIAS = 200
 MOST_ALIASES = 32
@@ -115,6 +115,8 @@ def source_of(model: Model, revision: str = "") -> Source:
 
 def named(name: str, revision: str = "") -> tuple[Source, Model | None]:
     """What a user means, and the model that is known of it already. Raises SourceError."""
+    if revision:
+        check_revision(revision)
     known = find(name)
     if known is not None:
         return source_of(known, revision), known
