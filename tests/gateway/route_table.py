@@ -133,6 +133,17 @@ DJANGO = [
     # the audit log
     Row("GET", "/api/audit/?limit=200", "401 200 403 403 200 200 403"),
     Row("GET", "/api/audit/?team={team}", "401 404 403 403 200 200 403"),
+    # models
+    Row("GET", "/api/models/", ADMINS_ONLY),
+    Row("POST", "/api/models/", "401 403 403 403 403 201 403", {"source": "org/okapi-model"}),
+    Row("POST", "/api/models/inspect", ADMINS_ONLY, {"source": "atelier-tiny"}),
+    Row("GET", "/api/models/{model}", ADMINS_ONLY),
+    Row("PATCH", "/api/models/{model}", ADMINS_ONLY, {"aliases": []}),
+    Row("DELETE", "/api/models/{model}", "401 403 403 403 403 204 403"),
+    Row("POST", "/api/models/{model}/download", "401 403 403 403 403 202 403", {}),
+    Row("GET", "/api/downloads/", ADMINS_ONLY),
+    Row("GET", "/api/downloads/{download}", ADMINS_ONLY),
+    Row("POST", "/api/downloads/{download}/cancel", ADMINS_ONLY, {}),
     Row("GET", "/api/nothing", NOTHING),
     Row("POST", "/api/nothing", NOTHING),
     Row("PUT", "/api/nothing", NOTHING),
