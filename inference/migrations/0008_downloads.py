@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('inference', '0005_shared_prefixes'),
+        ('inference', '0007_audio_kinds'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
