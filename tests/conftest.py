@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 from django.db import connections
 
+from tests.support.pictures_host import Web, pictures_on_the_web
 from tests.support.server import Server
 from tests.support.services import redis_server
 
@@ -20,6 +21,21 @@ if os.environ.get("CI"):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An Atelier with its defaults: the built-in model, SQLite, no Redis. Tests leave it running and unharmed."""
     with Server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def web() -> Iterator[Web]:
+    with pictures_on_the_web() as web:
+        yield web
+
+
+@pytest.fixture(scope="session")
+def seeing(tmp_path_factory: pytest.TempPathFactory, web: Web) -> Iterator[Server]:
+    """Both built-in models, that for text the default. It may fetch from one host of this machine."""
+    models = ("atelier-tiny", "atelier-tiny-vl")
+    limits = {"ATELIER_ALLOW_MEDIA_HOSTS": web.listed.name, "ATELIER_MEDIA_TIMEOUT": "5"}
+    with Server(tmp_path_factory.mktemp("seeing") / "data", *models, **limits) as running:
         yield running
 
 

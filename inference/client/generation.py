@@ -64,6 +64,11 @@ class Generation:
             self._cancelled = True
             self._send(protocol.Cancel(self.id))
 
+    def proceed(self) -> None:
+        """Of one that was sent to be held: it may begin."""
+        if not (self._cancelled or self._ended or self._died):
+            self._send(protocol.Proceed(self.id))
+
     async def drain(self, timeout: float) -> Finished | Failed | None:
         """The end of a cancelled request, with its true tally; None if it doesn't come within `timeout` seconds."""
         last: GenerationEvent | None = None

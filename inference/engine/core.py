@@ -100,7 +100,8 @@ class Core(StepLoop):
 
     def stats(self) -> Stats:
         """From any thread."""
-        return self.books.stats(self.scheduler.rows, list(self.roster.live.values()))
+        stats = self.books.stats(self.scheduler.rows, list(self.roster.live.values()))
+        return stats if self._eye is None else structs.replace(stats, pictures=self._eye.counters())
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
@@ -406,3 +407,7 @@ class Core(StepLoop):
         self._scoring.cancel(wanted)
         if self._looking is not None:
             self._looking.cancel(wanted)
+
+    def _proceed(self, wanted: Wanted) -> None:
+        if self._looking is not None:
+            self._looking.proceed(wanted)

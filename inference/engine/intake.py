@@ -26,6 +26,14 @@ class CancelRequest:
 
 
 @dataclass(slots=True)
+class ProceedRequest:
+    """It was held, and may begin."""
+
+    client: bytes
+    id: str
+
+
+@dataclass(slots=True)
 class CancelClient:
     """The client is gone: end all of its requests."""
 
@@ -49,7 +57,7 @@ class KeepRequest:
 SLOW_THREADS = 2
 """Compile grammars, tokenise long inputs and have media decoded: nobody else waits for them."""
 
-Work = Asked | KeepRequest | CancelRequest | CancelClient | ReconcileRequest
+Work = Asked | KeepRequest | CancelRequest | ProceedRequest | CancelClient | ReconcileRequest
 """What the step thread receives."""
 
 
@@ -111,7 +119,11 @@ class Intake:
                 else:
                     self._prepare(client, message)
             case protocol.Count(request):
-                if request.instance in ("", self._ready.instance):
+                if request.instance not in ("", self._ready.instance):
+                    return
+                if self._reception.needs_time(request):
+                    self._slow.submit(self._count, client, request)
+                else:
                     self._count(client, request)
             case protocol.Share(texts):
                 self._submit(KeepRequest(client, self._reception.share(client, texts)))
@@ -119,6 +131,8 @@ class Intake:
                 if (client, id) in self._preparing:
                     self._preparing[client, id] = True
                 self._submit(CancelRequest(client, id))
+            case protocol.Proceed(id):
+                self._submit(ProceedRequest(client, id))
             case protocol.Reconcile(ids):
                 self._submit(ReconcileRequest(client, ids))
 

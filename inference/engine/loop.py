@@ -6,7 +6,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from inference.engine.asked import Asked
-from inference.engine.intake import CancelClient, CancelRequest, KeepRequest, ReconcileRequest, Work
+from inference.engine.intake import CancelClient, CancelRequest, KeepRequest, ProceedRequest, ReconcileRequest, Work
 from inference.engine.output import Output, Recall
 
 Wanted = Callable[[Asked], bool]
@@ -59,6 +59,10 @@ class StepLoop(ABC):
     def _cancel(self, wanted: Wanted) -> None:
         """Ends those of these that are here."""
 
+    def _proceed(self, wanted: Wanted) -> None:
+        """Those of these that were held may begin. Who has no media holds nobody."""
+        return
+
     def _receive(self) -> None:
         """Takes in all that has arrived; sleeps while there is nothing to do."""
         try:
@@ -76,6 +80,8 @@ class StepLoop(ABC):
                 self._keep(client, prefixes)
             case CancelRequest(client, id):
                 self._cancel(lambda each: each.request.id == id and each.client == client)
+            case ProceedRequest(client, id):
+                self._proceed(lambda each: each.request.id == id and each.client == client)
             case CancelClient(client):
                 self._cancel(lambda each: each.client == client)
             case ReconcileRequest(client, ids):

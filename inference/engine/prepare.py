@@ -70,7 +70,7 @@ class _Prompt:
 
 
 def needs_time(request: protocol.Generate) -> bool:
-    """Whether preparing it may take long enough to make others wait: grammars have to be compiled."""
+    """Whether preparing it may take long enough to make others wait: pictures have to be decoded, grammars compiled."""
     return bool(request.media) or request.format is not None or _must_call(request)
 
 
@@ -87,7 +87,7 @@ def prepare(
 ) -> Request:
     """Everything but its place in the queue. Raises Refusal."""
     limits = limits or Limits()
-    prepared = Request(request.id, client, n=request.n)
+    prepared = Request(request.id, client, n=request.n, held=request.held and bool(request.media))
     tools = _tools(request, model)
     form, grammar = _grammar(request, model, tools)
     sampling = _sampling(request, model, limits)

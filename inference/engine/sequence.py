@@ -40,6 +40,8 @@ class Request:
     """How its first answer ended."""
     closed: bool = False
     """Its last event is sent."""
+    held: bool = False
+    """The step thread's: its client has not said yet that it may begin."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -70,12 +72,14 @@ class Request:
         if not courses:
             return None
         steps = sum(course.steps for course in courses)
+        seen = self.sequences[0].seen
         return Diagnosis(
             context_tokens=max(len(sequence.prompt) + sequence.counted for sequence in self.sequences),
             rows=sum(course.rows for course in courses) / steps if steps else 0.0,
             most_rows=max(course.most_rows for course in courses),
             preemptions=sum(course.preemptions for course in courses),
             divergence=courses[0].divergence,
+            picture_tokens=len(seen.places) if isinstance(seen, Seen) else 0,
         )
 
 

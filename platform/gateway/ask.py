@@ -9,7 +9,6 @@ from msgspec import Meta, Struct, structs
 from accounts.authentication import Principal
 from gateway import errors
 from gateway.media.reader import Media
-from gateway.media.rules import Kind
 from gateway.media.source import Source
 from gateway.request_diagnostics import DiagnosticsLevel
 from gateway.tiers import Tier, class_for
@@ -17,8 +16,9 @@ from inference.engine import protocol
 from inference.sampling import LARGEST, MOST_BIASES, Bias, SamplingFields
 
 MOST_ANSWERS = 16
-MEDIA_TOKENS = {Kind.IMAGE: 256, Kind.VIDEO: 2048, Kind.AUDIO: 256}
-"""Of one, before its model has counted them."""
+MEDIA_TOKENS = 1
+"""Of a picture or video, at the least: only its model knows better, and is asked before anything of it is computed.
+Nobody is refused for what a guess made too large."""
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 TokenId = Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -86,13 +86,13 @@ class Ask:
         """Before the engine has counted: four characters a token, and some for the template's frame."""
         texts = [text for message in self.prompt.messages or [] for text in _texts(message.get("content"))]
         prompts = sum(len(each) // 4 + 4 if isinstance(each, str) else len(each) for each in self.prompt.prompts)
-        media = sum(MEDIA_TOKENS[source.kind] for source in self.sources)
+        media = MEDIA_TOKENS * len(self.sources)
         return prompts + sum(4 + len(text) // 4 for text in texts) + media
 
     def with_media(self, media: Sequence[Media]) -> "Ask":
-        """The same, with what was found at its sources."""
-        files = [protocol.Media(each.data, each.where) for each in media]
-        return replace(self, prompt=structs.replace(self.prompt, media=files), sources=())
+        """The same, with what was found at its sources. Held, for nobody knows how long it is."""
+        files = [protocol.Media(each.data, each.where, each.coarse) for each in media]
+        return replace(self, prompt=structs.replace(self.prompt, media=files, held=True), sources=())
 
     def most_tokens(self) -> int:
         most = self.prompt.max_tokens

@@ -195,12 +195,24 @@ def check_ssd_tier(stats: Stats) -> Check:
     return Check("pass", detail)
 
 
+def check_pictures(stats: Stats) -> Check:
+    said = stats.pictures
+    if not said:
+        return Check("pass", "It sees none.")
+    return Check(
+        "pass",
+        f"{said['encoded']} went through the encoder, of {said['remembered']} the features were known; "
+        f"{said['bytes'] / 1e6:.1f} MB of them are kept.",
+    )
+
+
 OF_ENGINE = {
     "memory": check_memory,
     "batch_invariance": check_batch_invariance,
     "repetition_policy": check_repetition,
     "prefix_cache": check_prefix_cache,
     "ssd_tier": check_ssd_tier,
+    "pictures": check_pictures,
 }
 
 

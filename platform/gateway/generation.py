@@ -107,6 +107,13 @@ async def _running(
         await insist(run.settle())
 
 
+def check_takes(model: ServedModel, ask: Ask) -> None:
+    """Raises ApiError for media that the model is known not to take: they need not be fetched."""
+    for source in ask.sources:
+        if not model.takes(source.kind):
+            raise refusals.not_taken(model.name, source.where, source.kind)
+
+
 def time_limit(model: ServedModel) -> tuple[float, str]:
     """How many seconds we give a request from its arrival on, and the settings that say so.
 
@@ -157,10 +164,12 @@ class Run:
 
     async def start(self) -> None:
         """Opens the row, waits for the engine and sends it the request. Raises ApiError, EngineUnavailable."""
-        if isinstance(self._ask, Ask) and self._ask.sources:
-            # Before the row, and before anything is reserved: what can't be had costs nothing.
-            self._ask = await self._with_media(self._ask)
+        if isinstance(self._ask, Ask):
+            check_takes(self._model, self._ask)
         await insist(self._open())
+        if isinstance(self._ask, Ask) and self._ask.sources:
+            # Who is over a limit has nothing fetched; who fetches is within those of requests at once.
+            self._ask = await self._with_media(self._ask)
         self._ready = await self._gateway.engines.wait_ready(self._model.endpoint, settings.ENGINE_WAIT_SECONDS)
         request = self._ask.of(record_id=self._context.record_id, principal=self._principal)
         assert self._meter is not None
@@ -171,11 +180,12 @@ class Run:
         self._generation = self._gateway.engines.generate(self._model.endpoint, request, shared=self._model.shared)
 
     async def _with_media(self, ask: Ask) -> Ask:
-        """Raises ApiError. Nothing is fetched for a model that is known not to take it."""
-        for source in ask.sources:
-            if not self._model.takes(source.kind):
-                raise refusals.not_taken(self._model.name, source.where, source.kind)
-        return ask.with_media(await self._gateway.media.read(ask.sources))
+        """Raises ApiError; what can't be had costs nothing."""
+        try:
+            return ask.with_media(await self._gateway.media.read(ask.sources))
+        except errors.ApiError:
+            self.outcome = "refused"
+            raise
 
     def __aiter__(self) -> "Run":
         return self
@@ -302,7 +312,7 @@ class Run:
         self._meter = meter
 
     async def _count_prompt(self, tokens: int) -> None:
-        """Before anything of it is computed. Raises ApiError."""
+        """Before much of it is computed, and before anything is where it has media. Raises ApiError."""
         assert self._meter is not None
         try:
             await self._meter.count_prompt(tokens)
@@ -313,6 +323,8 @@ class Run:
             if self._generation is not None:
                 self._generation.cancel()
             raise
+        if self._generation is not None and isinstance(self._ask, Ask) and self._ask.prompt.held:
+            self._generation.proceed()
 
     async def _finished(self, event: Finished) -> None:
         self._tally = tally = event.tally

@@ -68,6 +68,8 @@ class Message(Struct):
 UNREAD_PARTS = {"file", "image"}
 """Parts that can't be read yet."""
 MEDIA_PARTS = {"image_url", "video_url", "video", "input_audio", "audio_url"}
+IMAGE = {"type": "image"}
+"""What stands in a template's messages for the next of their pictures."""
 SEEING = ("user", "tool")
 """Who may show pictures and videos."""
 
@@ -177,7 +179,7 @@ def _part_of(part: Part, role: str, where: str, sources: list[Source]) -> dict[s
     match part.type:
         case "image_url":
             sources.append(of_image_url(given, field, rules))
-            return {"type": "image"}
+            return IMAGE
         case "input_audio":
             sources.append(of_input_audio(given, field, rules))
             return {"type": "audio"}

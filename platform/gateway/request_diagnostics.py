@@ -32,6 +32,7 @@ class RequestDiagnostics(Struct, kw_only=True):
     visual_inputs: int
     """Pictures and videos."""
     visual_token_estimate: int | None = None
+    """The prompt's tokens that stand for them: counted, not estimated."""
     visual_phase: Literal["unknown"] = "unknown"
     queue_ms: float
     prefill_ms: float
@@ -73,6 +74,7 @@ def diagnose(
         effective_context_source=context.source,
         context_utilization_pct=round(100 * tokens / context.effective, 2),
         visual_inputs=visual_inputs,
+        visual_token_estimate=(diagnosis.picture_tokens or None) if diagnosis is not None else None,
         queue_ms=round(tally.queue_ms, 3),
         prefill_ms=round(tally.prefill_ms, 3),
         decode_ms=round(tally.decode_ms, 3),

@@ -19,6 +19,11 @@ WEATHER_QUESTION = "What is the weather in Paris?"
 WEATHER = "sunny, 21 degrees"
 PERSON_QUESTION = "Ada is 36 years old and lives in Paris. Write this as JSON with name, age and city."
 BOOKING_QUESTION = "Book a table for 4 on Friday."
+SEES = "atelier-tiny-vl"
+COLOUR_QUESTION, SHAPE_QUESTION = "What colour is it?", "What shape is it?"
+COMPARE_QUESTION = "What differs?"
+RED, BLUE = os.environ.get("CLIENT_RED", ""), os.environ.get("CLIENT_BLUE", "")
+"""A circle and a square, as data URLs."""
 WRONG_KEY = "sk-atelier-wrong"
 UNKNOWN_MODEL = "no-such-model"
 BAD_TEMPERATURE = 9
@@ -44,6 +49,21 @@ def get_weather(city: str) -> str:
 
 def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
+
+
+def shown(question: str, *urls: str) -> dict[str, Any]:
+    """As OpenAI's chat has it."""
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {"role": "user", "content": [*parts, {"type": "text", "text": question}]}
+
+
+def pictures(ask: Callable[..., str]) -> dict[str, str]:
+    """ask: (question, *urls) to an answer."""
+    return {
+        "colour": ask(COLOUR_QUESTION, RED).strip(),
+        "shape": ask(SHAPE_QUESTION, RED).strip(),
+        "compared": ask(COMPARE_QUESTION, RED, BLUE).strip(),
+    }
 
 
 def raised(ask: Callable[[], object]) -> dict[str, Any]:

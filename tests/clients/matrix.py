@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-COLUMNS = ("chat", "stream", "tool loop", "structured", "errors")
+COLUMNS = ("chat", "stream", "tool loop", "structured", "pictures", "errors")
 
 
 class Matrix:

@@ -12,6 +12,7 @@ import pytest
 from tests.clients import cells
 from tests.clients.environments import CLIENTS, Environment
 from tests.clients.matrix import MATRIX
+from tests.support.pictures import data_url, picture
 from tests.support.server import Server
 
 RUN_SECONDS = 240
@@ -32,7 +33,8 @@ class Client:
 
 def variables(server: Server, home: Path) -> dict[str, str]:
     """The environment of a client: nothing of this machine's but the search path."""
-    shared = {name: value for name, value in vars(cells).items() if name.isupper()}
+    red, blue = data_url(picture("red", "circle")), data_url(picture("blue", "square"))
+    shared = {name: value for name, value in vars(cells).items() if name.isupper()} | {"RED": red, "BLUE": blue}
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -40,6 +42,8 @@ def variables(server: Server, home: Path) -> dict[str, str]:
         "CLIENT_BASE_URL": server.base_url,
         "CLIENT_KEY": server.key,
         "CLIENT_MODEL": "default",
+        "CLIENT_RED": red,
+        "CLIENT_BLUE": blue,
         "CLIENT_CELLS": json.dumps(shared),
     }
 

@@ -30,6 +30,14 @@ OWN_ERRORS = {
 }
 STATUSES = {"wrong_key": 401, "unknown_model": 404, "bad_request": 400}
 
+PICTURED = {
+    "colour": "red",
+    "shape": "circle",
+    "compared": "A red circle and a blue square: the colour and the shape.",
+}
+SHOWING = ("anthropic-python", "langchain-openai", "litellm", "openai-node", "openai-python", "openai-python-1")
+"""Clients whose scripts send pictures."""
+
 Run = Callable[[str], Client]
 each_client = pytest.mark.parametrize("name", NAMES)
 
@@ -72,6 +80,12 @@ def test_structured_output_is_parsed(request: pytest.FixtureRequest, run_client:
         saw: dict[str, Any] = run_client(name).saw("structured")
         assert saw["by_schema"] == PERSON
         assert saw.get("by_tool", BOOKING) == BOOKING
+
+
+@pytest.mark.parametrize("name", SHOWING)
+def test_pictures_are_seen_and_compared(request: pytest.FixtureRequest, run_client: Run, name: str) -> None:
+    with MATRIX.cell(request, name, "pictures"):
+        assert run_client(name).saw("pictures") == PICTURED
 
 
 @each_client

@@ -154,7 +154,7 @@ def responses(body: bytes, context: RequestContext) -> None:
 def count(body: bytes, context: RequestContext) -> None:
     request, fields = decode(body, anthropic_request.read_count)
     refuse_unsupported(fields, anthropic_request.UNSUPPORTED)
-    anthropic_request.prompt_of(request)
+    anthropic_request.ask_to_count(request)
     context.ignored = anthropic_request.ignored(fields, anthropic_request.KNOWN_OF_COUNT)
 
 

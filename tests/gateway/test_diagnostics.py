@@ -30,7 +30,7 @@ from tests.support.server import Server
 HEALTH = "/health/diagnostics"
 CHECKS = {
     "engine", "memory", "batch_invariance", "repetition_policy", "prefix_cache", "ssd_tier", "database", "disk",
-    "worker", "maintenance",
+    "worker", "maintenance", "pictures",
 }  # fmt: skip
 MEMORY = MemoryReport(
     state="ok", percent=41.5, used_bytes=3 << 30, limit_bytes=8_000_000_000, trend="stable", action="warn",

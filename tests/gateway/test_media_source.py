@@ -286,11 +286,15 @@ def test_chats_shapes() -> None:
 
 def test_the_responses_shape() -> None:
     where = "input[0].content[1]"
-    assert shapes.of_input_image(URL, None, "auto", where, RULES).where == f"{where}.image_url"
-    refused(lambda: shapes.of_input_image(None, None, None, where, RULES), f"{where}.image_url")
-    refused(lambda: shapes.of_input_image(URL, None, "best", where, RULES), f"{where}.detail")
-    error = refused(lambda: shapes.of_input_image(None, "file-1", None, where, RULES), f"{where}.file_id")
-    assert "no files are kept" in error.message
+    assert shapes.of_input_image(URL, "auto", where, RULES).where == f"{where}.image_url"
+    refused(lambda: shapes.of_input_image("", "auto", where, RULES), f"{where}.image_url")
+    refused(lambda: shapes.of_input_image(URL, "best", where, RULES), f"{where}.detail")
+
+
+def test_few_details_are_enough_where_that_is_said() -> None:
+    for detail, coarse in (("low", True), ("high", False), ("auto", False), ("original", False), (None, False)):
+        assert shapes.of_image_url(shapes.ImageUrl(URL, detail), "a", RULES).coarse == coarse
+        assert shapes.of_input_image(URL, detail, "a", RULES).coarse == coarse
 
 
 def test_anthropics_shape() -> None:

@@ -1,9 +1,5 @@
 """Pictures in conversations, from OpenAI's SDK through a whole Atelier to the built-in vision model."""
 
-import functools
-import http.server
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,37 +7,12 @@ import openai
 import pytest
 
 from inference.builtin.vision.scenes import COLOURS
-from tests.support.pictures import data_url, picture, png
+from tests.gateway.pictured import COLOUR, READS, SEES, SHAPE
+from tests.support.pictures import data_url, picture
+from tests.support.pictures_host import Web
 from tests.support.server import Server
 
 RED, BLUE = picture("red", "circle"), picture("blue", "square")
-COLOUR, SHAPE = "What colour is it?", "What shape is it?"
-SEES, READS = "atelier-tiny-vl", "atelier-tiny"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def pictures_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a red circle lies on the web: a server on this machine."""
-    folder = tmp_path_factory.mktemp("web")
-    (folder / "red.png").write_bytes(png(RED))
-    (folder / "page.png").write_text("<html><img src=red.png></html>")
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory, pictures_host: str) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp("seeing") / "data"
-    with Server(data, SEES, READS, ATELIER_ALLOW_MEDIA_HOSTS=pictures_host) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -115,36 +86,8 @@ def test_eight_at_once_each_get_their_own_answer_twenty_times(sdk: openai.OpenAI
             assert list(pool.map(lambda colour: of(colour, round), COLOURS)) == list(COLOURS)  # noqa: B023  # in this round
 
 
-def test_from_a_host_that_is_listed(sdk: openai.OpenAI, pictures_host: str) -> None:
-    assert said(ask(sdk, COLOUR, f"http://{pictures_host}/red.png")) == "red"
-
-
-WRONG: list[tuple[str, str]] = [
-    ("http://127.0.0.1:1/red.png", "media_url_forbidden"),
-    ("http://{host}/none.png", "media_fetch_failed"),
-    ("http://{host}/page.png", "media_unreadable"),
-    ("file:///etc/passwd", "media_url_forbidden"),
-    ("data:image/png;base64,", "invalid_media"),
-    (data_url(b"nonsense"), "media_unsupported"),
-    (data_url(png(RED)[:200]), "media_unreadable"),
-]
-
-
-@pytest.mark.parametrize(("url", "code"), WRONG, ids=[code + str(at) for at, (_, code) in enumerate(WRONG)])
-def test_what_can_t_be_read_costs_nothing(
-    sdk: openai.OpenAI, seeing: Server, pictures_host: str, url: str, code: str
-) -> None:
-    tokens = sum(row["prompt_tokens"] for row in seeing.ledger())
-    with pytest.raises(openai.BadRequestError) as caught:
-        ask(sdk, COLOUR, url.format(host=pictures_host) if url.startswith("http") else url)
-    assert (caught.value.code, caught.value.param) == (code, "messages[0].content[0].image_url.url")
-    assert sum(row["prompt_tokens"] for row in seeing.ledger()) == tokens
-
-
-def test_a_model_that_sees_nothing_says_so_and_fetches_nothing(sdk: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="sees no pictures") as caught:
-        ask(sdk, COLOUR, "http://127.0.0.1:1/never-asked.png", model=READS)
-    assert caught.value.param == "messages[0].content[0].image_url.url"
+def test_from_a_host_that_is_listed(sdk: openai.OpenAI, web: Web) -> None:
+    assert said(ask(sdk, COLOUR, web.listed.url("red.png"))) == "red"
 
 
 @pytest.mark.parametrize("role", ["system", "assistant"])

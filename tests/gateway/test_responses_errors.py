@@ -26,7 +26,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (item(content="x"), "input[1].role"),
     (item(role="user", content=[{"type": "text", "text": "x"}]), "input[1].content[0].type"),
     (item(role="user", content=[{"type": "input_text"}]), "input[1].content[0].text"),
-    (item(role="user", content=[{"type": "input_image", "image_url": "x"}]), "input[1].content[0]"),
+    (item(role="user", content=[{"type": "input_image"}]), "input[1].content[0].image_url"),
+    (item(role="user", content=[{"type": "input_image", "image_url": "x"}]), "input[1].content[0].image_url"),
+    (item(role="user", content=[{"type": "input_image", "file_id": "file-1"}]), "input[1].content[0].file_id"),
+    (
+        item(
+            role="user", content=[{"type": "input_image", "image_url": "data:image/png;base64,QUJD", "detail": "best"}]
+        ),
+        "input[1].content[0].detail",
+    ),
+    (item(role="system", content=[{"type": "input_image", "image_url": "x"}]), "input[1].content[0].type"),
+    (item(role="assistant", content=[{"type": "input_image", "image_url": "x"}]), "input[1].content[0].type"),
+    (item(role="user", content=[{"type": "input_file", "file_id": "file-1"}]), "input[1].content[0]"),
     (item(role="assistant", content=[{"type": "refusal"}]), "input[1].content[0].refusal"),
     (item(type="reasoning", summary=[{"type": "x", "text": "x"}]), "input[1].summary[0].type"),
     (item(type="reasoning", encrypted_content="gAAAAABo"), "input[1].encrypted_content"),

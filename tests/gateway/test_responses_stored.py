@@ -309,3 +309,29 @@ async def test_an_answer_that_cannot_be_stored_is_given_all_the_same(
     assert final_of(answer, stream)["status"] == "completed"
     assert "could not be stored: IntegrityError" in caplog.text
     assert await stored() == []
+
+
+PICTURE = "data:image/png;base64," + "QUJD" * 300
+SHOWN = [{"role": "user", "content": [{"type": "input_image", "image_url": PICTURE}]}]
+
+
+async def test_pictures_are_kept_and_shown_again(gateway: LocalGateway) -> None:
+    async with gateway.engine(answers) as engine:
+        first = await gateway.ask(RESPONSES, body=body(input=SHOWN))
+        second = await gateway.ask(RESPONSES, body=body(previous_response_id=first.json["id"]))
+    assert second.status == 200
+    [one, two] = engine.requests
+    assert one.held and two.held
+    assert [media.where for media in two.media] == ["previous_response_id.items[0].content[0].image_url"]
+    assert [media.data for media in two.media] == [media.data for media in one.media]
+
+
+async def test_as_much_is_kept_of_a_conversation_as_a_request_may_bring(gateway: LocalGateway, settings: Any) -> None:
+    settings.MAX_BODY_BYTES = 2000
+    async with gateway.engine(answers) as engine:
+        first = await gateway.ask(RESPONSES, body=body(input=SHOWN))
+        more = {"input": SHOWN, "previous_response_id": first.json["id"]}
+        answer = await gateway.ask(RESPONSES, body=body(**more))
+        assert (answer.status, answer.error["param"], answer.error["code"]) == (400, "store", "media_too_large")
+        assert len(engine.requests) == 1
+        assert (await gateway.ask(RESPONSES, body=body(**more, store=False))).status == 200

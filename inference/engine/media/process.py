@@ -165,8 +165,16 @@ class DecodingProcess:
 def _environment() -> dict[str, str]:
     root = str(Path(__file__).parents[3])
     kept = {name: value for name in KEPT if (value := os.environ.get(name))}
-    # BLAS would reserve address space for threads that are never used.
-    return {**kept, "PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    return {
+        **kept,
+        "PYTHONPATH": root,
+        # BLAS would reserve address space for threads that are never used.
+        "OPENBLAS_NUM_THREADS": "1",
+        # What a large picture has taken goes back to the system, instead of staying as holes between small things.
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": "131072",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
+    }
 
 
 def _size_of(answer: Answer) -> int:

@@ -14,8 +14,8 @@ those of a Transcribe or Speak
 
     Accepted, Begun, FirstToken, (TranscriptDelta | AudioDelta)*, Transcribed, Finished           (likewise)
 
-A Count is answered with one Counted | Failed, a Reconcile with one Reconciled. Others import from here, not from the
-modules.
+A Generate that is `held` stays at Accepted until its client says Proceed. A Count is answered with one
+Counted | Failed, a Reconcile with one Reconciled. Others import from here, not from the modules.
 """
 
 from inference.engine.protocol.events import (
@@ -59,6 +59,7 @@ from inference.engine.protocol.requests import (
     Generate,
     Hello,
     Media,
+    Proceed,
     Reconcile,
     Request,
     Rerank,
@@ -106,6 +107,7 @@ __all__ = [
     "Hello",
     "Media",
     "ModelKind",
+    "Proceed",
     "Ranked",
     "Ready",
     "Reconcile",

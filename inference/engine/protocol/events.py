@@ -153,6 +153,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
     preemptions: int
     divergence: Divergence | None = None
     """Of its first prompt."""
+    picture_tokens: int = 0
+    """Of the prompt's: those that stand for pictures and videos; 0 where the model's own processor alone knows."""
 
 
 class Finished(msgspec.Struct, tag=True):
@@ -302,6 +304,9 @@ class Stats(msgspec.Struct, tag=True):
     """The memory monitor's report; then those of the others."""
     divergence: dict[str, Any] = {}
     repetition: dict[str, Any] = {}
+    pictures: dict[str, int] = {}
+    """Of a model that sees: how many went through its encoder since the start (`encoded`), of how many the features
+    were still known (`remembered`), and the `bytes` of those that are kept."""
 
 
 Event = (

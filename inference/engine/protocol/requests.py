@@ -44,6 +44,8 @@ class Media(msgspec.Struct):
     data: bytes
     where: str = ""
     """The field that it came in."""
+    coarse: bool = False
+    """Of a picture: few details are enough."""
 
 
 class Generate(msgspec.Struct, tag=True, omit_defaults=True):
@@ -94,6 +96,9 @@ class Generate(msgspec.Struct, tag=True, omit_defaults=True):
     """Only requests of the same salt share cached prefixes, but for what `Share` made everybody's: its team's."""
     diagnostics: bool = False
     """Its end is to tell how it was worked on."""
+    held: bool = False
+    """Once it is accepted, nothing of it is computed before its client says `Proceed`. For requests with media: how
+    long they are, nobody knows before, and to look at them costs more than to wait."""
     instance: str = ""
     """The engine process that this was meant for. A message that waited in a socket while an engine was restarted
     reaches its successor, long after the request was answered with an error."""
@@ -191,6 +196,12 @@ class Cancel(msgspec.Struct, tag=True):
     id: str
 
 
+class Proceed(msgspec.Struct, tag=True):
+    """This request, which was sent to be held, may begin. It says nothing to others."""
+
+    id: str
+
+
 class Count(msgspec.Struct, tag=True):
     """How long is the prompt of this request? It is not run. The answer is one event, Counted or Failed."""
 
@@ -203,4 +214,4 @@ class Reconcile(msgspec.Struct, tag=True):
     ids: list[str]
 
 
-ClientMessage = Hello | Request | Share | Cancel | Count | Reconcile
+ClientMessage = Hello | Request | Share | Cancel | Proceed | Count | Reconcile

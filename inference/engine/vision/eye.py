@@ -46,6 +46,7 @@ class Eye:
         """That stand for pictures and clips in prompts."""
         self.wording = Wording(processor, tokenizer, str(config.model_type))
         self._kept: OrderedDict[tuple[str, bytes], Features] = OrderedDict()
+        self._kept_bytes = 0
         self.looked = 0
         """Pictures that went through the encoder; and those whose features were still known."""
         self.remembered = 0
@@ -152,8 +153,13 @@ class Eye:
         self.looked += 1
         picture.features, picture.inputs = features, {}
         self._kept[key] = features
-        while sum(each.nbytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
-            self._kept.popitem(last=False)
+        self._kept_bytes += features.nbytes
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def counters(self) -> dict[str, int]:
+        """As `protocol.Stats` has them. From any thread."""
+        return {"encoded": self.looked, "remembered": self.remembered, "bytes": self._kept_bytes}
 
     def _encoded(self, inputs: Inputs) -> Features:
         """Of the one picture or clip that these inputs are for."""

@@ -36,7 +36,8 @@ class Looking:
         self._busy = False
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        """Whether there is anything to do: those that are held wait for somebody else."""
+        return not all(each.request.held for each in self._waiting)
 
     def add(self, sequence: Sequence) -> None:
         if len(self._waiting) >= self._most:
@@ -55,16 +56,21 @@ class Looking:
             sequence.ended = True
             self._output.put(End(sequence, "cancelled"))
 
+    def proceed(self, wanted: Callable[[Sequence], bool]) -> None:
+        for sequence in filter(wanted, self._waiting):
+            sequence.request.held = False
+
     def step(self) -> None:
         """Looks at another picture, or hands a sequence on that lacks none. Called again by `breathe`, it does
         nothing."""
         if self._busy:
             return
         self._expire()
-        if not self._waiting:
+        if not self:
             self._served.clear()
             return
-        sequence = min(self._waiting, key=lambda each: (self._served[each.user], each.received))
+        ready = [each for each in self._waiting if not each.request.held]
+        sequence = min(ready, key=lambda each: (self._served[each.user], each.received))
         assert sequence.seen is not None
         missing = sequence.seen.unseen(self._roster.found(sequence))
         if not missing:

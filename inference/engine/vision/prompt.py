@@ -23,6 +23,9 @@ Shot = Image.Image | Clip | Sound
 Shown = list[tuple[Shot, str]]
 """What is shown or played, and the field that it came in."""
 
+COARSE_SIDE = 512
+"""Pixels that a picture has at most along either side, where few details are enough: as OpenAI's `low`."""
+
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,10 @@ def _decoded(eye: "Eye | SoloEye", decoder: Decoder, part: dict[str, Any], file:
         raise PromptError(f"`{file.where}`: this model hears nothing; ask one that does.", file.where)
     try:
         if part["type"] == "image":
-            return Image.fromarray(decoder.image(file.data).pixels)
+            picture = Image.fromarray(decoder.image(file.data).pixels)
+            if file.coarse:
+                picture.thumbnail((COARSE_SIDE, COARSE_SIDE))
+            return picture
         if part["type"] == "audio":
             return decoder.audio(file.data, eye.rate)
         frames = eye.choice(part["fps"], part["max_frames"])

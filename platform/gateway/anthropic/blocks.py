@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from string import whitespace
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,6 +11,10 @@ from msgspec import Struct
 
 from gateway import errors
 from gateway.body import Fields, one_of, without_effect
+from gateway.media.rules import from_settings
+from gateway.media.shapes import ImageSource, of_image_source
+from gateway.media.source import Source
+from gateway.messages import IMAGE
 
 T = TypeVar("T")
 Role = Literal["user", "assistant", "system"]
@@ -20,6 +25,7 @@ PARAGRAPHS = "\n\n"
 
 READ: dict[str, set[str]] = {
     "text": {"type", "text"},
+    "image": {"type", "source"},
     "thinking": {"type", "thinking", "signature"},
     "redacted_thinking": {"type", "data"},
     "tool_use": {"type", "id", "name", "input"},
@@ -27,6 +33,8 @@ READ: dict[str, set[str]] = {
 }
 """The types of blocks that can be read, and those of their fields that mean something here. A signature never does:
 what we sign is empty."""
+READ_SOURCES = {"base64": {"type", "media_type", "data"}, "url": {"type", "url"}}
+"""The same of a picture's sources."""
 
 
 class Block(Struct):
@@ -34,6 +42,7 @@ class Block(Struct):
 
     type: Annotated[str, one_of(READ)]
     text: str | None = None
+    source: ImageSource | None = None
     thinking: str | None = None
     id: str | None = None
     name: str | None = None
@@ -49,7 +58,7 @@ class Message(Struct):
 
 
 PLACES: dict[Role, tuple[str, ...]] = {
-    "user": ("text", "tool_result"),
+    "user": ("text", "image", "tool_result"),
     "assistant": ("text", "thinking", "redacted_thinking", "tool_use"),
     "system": ("text",),
 }
@@ -87,8 +96,9 @@ def turns_of(system: str | list[Block] | None, messages: list[Message]) -> list[
     return turns
 
 
-def template_messages(turns: list[Turn]) -> list[dict[str, Any]]:
-    """As chat templates expect them. Raises ApiError."""
+def template_messages(turns: list[Turn], sources: list[Source]) -> list[dict[str, Any]]:
+    """As chat templates expect them; where their pictures come from goes into `sources`, in their order. Raises
+    ApiError."""
     called: dict[str, str] = {}
     """The names of the tools that were called so far, by the call's id."""
     rendered: list[dict[str, Any]] = []
@@ -97,7 +107,7 @@ def template_messages(turns: list[Turn]) -> list[dict[str, Any]]:
             case "assistant":
                 rendered.append(_assistants(turn.blocks, called))
             case "user":
-                rendered += _users(turn.blocks, called)
+                rendered += _users(turn.blocks, called, sources)
             case "system":
                 rendered.append({"role": "system", "content": _joined(turn.blocks)})
     return rendered
@@ -131,7 +141,7 @@ def _placed(content: str | list[Block], where: str, role: Role) -> list[Placed]:
 
 def _check(type: str, where: str, allowed: tuple[str, ...], who: str) -> None:
     if type not in READ:
-        raise errors.not_supported(where, f"blocks of type {errors.quote(type)} can't be read; send text")
+        raise errors.not_supported(where, f"blocks of type {errors.quote(type)} can't be read; send text or images")
     if type not in allowed:
         raise errors.invalid(
             f"`{where}.type`: {who} content can't be {errors.quote(type)}, only {', '.join(allowed)}.",
@@ -161,37 +171,56 @@ def _assistants(blocks: list[Placed], called: dict[str, str]) -> dict[str, Any]:
     return rendered
 
 
-def _users(blocks: list[Placed], called: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _users(blocks: list[Placed], called: dict[str, str], sources: list[Source]) -> Iterator[dict[str, Any]]:
     """Results of tools are messages of their own in a template."""
-    texts: list[Placed] = []
+    shown: list[Placed] = []
     for where, block in blocks:
-        if block.type == "text":
-            texts.append((where, block))
+        if block.type != "tool_result":
+            shown.append((where, block))
             continue
-        if texts:
-            yield {"role": "user", "content": _joined(texts)}
-            texts = []
-        yield _result(block, where, called)
-    if texts:
-        yield {"role": "user", "content": _joined(texts)}
+        if shown:
+            yield {"role": "user", "content": _shown(shown, sources)}
+            shown = []
+        yield _result(block, where, called, sources)
+    if shown:
+        yield {"role": "user", "content": _shown(shown, sources)}
 
 
-def _result(block: Block, where: str, called: dict[str, str]) -> dict[str, Any]:
+def _result(block: Block, where: str, called: dict[str, str], sources: list[Source]) -> dict[str, Any]:
     answered = _needed(block.tool_use_id, where, "tool_use_id")
     if answered not in called:
         raise errors.invalid(
             f"`{where}.tool_use_id`: no assistant message before this one has made the call {errors.quote(answered)}.",
             param=f"{where}.tool_use_id",
         )
-    content = block.content or ""
-    if not isinstance(content, str):
-        placed = [(f"{where}.content[{at}]", inner) for at, inner in enumerate(content)]
-        for place, inner in placed:
-            _check(inner.type, place, ("text",), "tool_result")
-        content = _joined(placed)
+    given = block.content or ""
     # Templates have no other way to say that a tool failed.
-    said = f"Error: {content}" if block.is_error else content
+    failed = "Error: " if block.is_error else ""
+    said: str | list[dict[str, Any]]
+    if isinstance(given, str):
+        said = failed + given
+    else:
+        placed = [(f"{where}.content[{at}]", inner) for at, inner in enumerate(given)]
+        for place, inner in placed:
+            _check(inner.type, place, ("text", "image"), "tool_result")
+        said = _shown(placed, sources, before=failed)
     return {"role": "tool", "tool_call_id": answered, "name": called[answered], "content": said}
+
+
+def _shown(blocks: list[Placed], sources: list[Source], *, before: str = "") -> str | list[dict[str, Any]]:
+    """Text, or texts and `IMAGE` where there are pictures. before: the text that it begins with."""
+    if not any(block.type == "image" for _, block in blocks):
+        return before + _joined(blocks)
+    parts: list[dict[str, Any]] = [{"type": "text", "text": before}] if before else []
+    for type, neighbours in groupby(blocks, key=lambda placed: placed[1].type):
+        if type == "text":
+            parts.append({"type": "text", "text": _joined(list(neighbours))})
+            continue
+        for where, block in neighbours:
+            source = _needed(block.source, where, "source")
+            sources.append(of_image_source(source, f"{where}.source", from_settings()))
+            parts.append(IMAGE)
+    return parts
 
 
 def _joined(blocks: list[Placed]) -> str:
@@ -231,6 +260,9 @@ def ignored_in_blocks(content: msgspec.Raw, within: str) -> list[str]:
         names += without_effect(block, READ[type], within)
         if type == "redacted_thinking":
             names.append(f"{within}.redacted_thinking")
+        if type == "image":
+            source = read_object(block["source"])
+            names += without_effect(source, READ_SOURCES[read_text(source["type"])], f"{within}.source")
         if type == "tool_result" and "content" in block:
             names += ignored_in_blocks(block["content"], f"{within}.content")
     return names

@@ -16,8 +16,8 @@ from gateway.anthropic.request import (
     KNOWN_OF_COUNT,
     UNSUPPORTED,
     ask_of,
+    ask_to_count,
     ignored,
-    prompt_of,
     read_count,
     read_request,
 )
@@ -25,7 +25,7 @@ from gateway.ask import Ask
 from gateway.body import decode, refuse_unsupported
 from gateway.context import RequestContext, of
 from gateway.endpoint import GenerationEndpoint, KeyedEndpoint, Parsed, refuse_ignored
-from gateway.generation import time_limit
+from gateway.generation import check_takes, time_limit
 from inference.client import EngineDied, EngineUnavailable
 from inference.engine.protocol import Failed
 
@@ -52,7 +52,7 @@ class CountTokens(KeyedEndpoint):
         context = of(self.scope)
         request, fields = decode(body, read_count)
         refuse_unsupported(fields, UNSUPPORTED)
-        ask = Ask("messages.count_tokens", request.model, prompt_of(request), "messages", stream=False)
+        ask = ask_to_count(request)
         context.ignored = ignored(fields, KNOWN_OF_COUNT)
         refuse_ignored(context)
         await self.answer(encode(TokensCount(await count(context, self.principal, ask))))
@@ -63,10 +63,13 @@ async def count(context: RequestContext, principal: Principal, ask: Ask) -> int:
     ApiError."""
     gateway = runtime.current()
     model = await model_for(gateway, principal, ask.model)
+    check_takes(model, ask)
     limit, named = time_limit(model)
-    request = ask.of(record_id=context.record_id, principal=principal)
     try:
         async with asyncio.timeout(limit):
+            if ask.sources:
+                ask = ask.with_media(await gateway.media.read(ask.sources))
+            request = ask.of(record_id=context.record_id, principal=principal)
             await gateway.engines.wait_ready(model.endpoint, settings.ENGINE_WAIT_SECONDS)
             answer = await gateway.engines.count(model.endpoint, request)
     except EngineUnavailable:

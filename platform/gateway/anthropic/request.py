@@ -19,6 +19,7 @@ from gateway.anthropic.blocks import (
 from gateway.ask import Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, without_effect, without_effect_inside
 from gateway.formats import schema_format
+from gateway.media.source import Source
 from gateway.tools import MOST_TOOLS, Function, Name, NamedChoice, NamedFunction, ToolUse, tool_use
 from gateway.tools import Tool as ChatTool
 from inference.engine import protocol
@@ -114,8 +115,9 @@ def ask_of(request: MessagesRequest) -> Ask:
     sampled = GenerationFields(
         model=request.model, temperature=request.temperature, top_p=request.top_p, top_k=request.top_k
     )
+    sources: list[Source] = []
     prompt = msgspec.structs.replace(
-        prompt_of(request),
+        prompt_of(request, sources),
         max_thinking_tokens=budget,
         sampling=sampled.sampling(),
         omitted=sampled.omitted(),
@@ -130,13 +132,21 @@ def ask_of(request: MessagesRequest) -> Ask:
         prompt_param="messages",
         stream=bool(request.stream),
         tier="default" if request.service_tier == "standard_only" else None,
+        sources=sources,
     )
 
 
-def prompt_of(request: PromptFields) -> protocol.Generate:
-    """All that decides what the model reads. Raises ApiError."""
+def ask_to_count(request: PromptFields) -> Ask:
+    """One that is counted, and not run. Raises ApiError."""
+    sources: list[Source] = []
+    prompt = prompt_of(request, sources)
+    return Ask("messages.count_tokens", request.model, prompt, "messages", stream=False, sources=sources)
+
+
+def prompt_of(request: PromptFields, sources: list[Source]) -> protocol.Generate:
+    """All that decides what the model reads; where its pictures come from goes into `sources`. Raises ApiError."""
     turns = turns_of(request.system, request.messages)
-    messages = template_messages(turns)
+    messages = template_messages(turns, sources)
     use = use_of(request.tools or [], request.tool_choice)
     form = format_of(request)
     options = thinking_options(request.thinking)

@@ -24,6 +24,8 @@ class Media:
     where: str
     """The field, for errors that come later."""
     data: bytes = field(repr=False)
+    coarse: bool = False
+    """Of a picture: few details are enough."""
 
 
 class _Allowance:
@@ -76,7 +78,7 @@ class MediaReader:
         if not data:
             raise refusals.invalid(source.where, "is empty: there are no data in it")
         allowance.take(len(data), source.where)
-        return Media(source.kind, source.where, data)
+        return Media(source.kind, source.where, data, source.coarse)
 
 
 async def _decoded(source: Inline) -> bytes:

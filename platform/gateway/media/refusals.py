@@ -51,6 +51,15 @@ def too_large_together(where: str, most: int) -> ApiError:
     )
 
 
+def too_large_to_keep(where: str, most: int) -> ApiError:
+    return errors.invalid(
+        f"`{where}`: the pictures of this conversation are more than the {most // MB} MB that are kept of one "
+        "(ATELIER_MAX_BODY_MB). Send `store: false`, or the pictures by address.",
+        param=where,
+        code=TOO_LARGE,
+    )
+
+
 def too_many(where: str, most: int) -> ApiError:
     return errors.invalid(
         f"`{where}` is one too many: a request may have {most} pictures, videos and sounds here (ATELIER_MAX_MEDIA).",

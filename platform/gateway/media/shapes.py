@@ -1,5 +1,6 @@
 """The fields in which the dialects carry media, and the source that each names."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from msgspec import Struct
@@ -44,8 +45,7 @@ def of_image_url(given: ImageUrl | str, where: str, rules: Rules) -> Source:
     """A chat's `image_url`, or the string that some clients send instead. where: `messages[0].content[1].image_url`."""
     if isinstance(given, str):
         return from_url(given, Kind.IMAGE, where, rules)
-    check_detail(given.detail, f"{where}.detail")
-    return from_url(given.url, Kind.IMAGE, f"{where}.url", rules)
+    return _picture(given.url, given.detail, f"{where}.url", f"{where}.detail", rules)
 
 
 def of_media_url(given: MediaUrl | str, kind: Kind, where: str, rules: Rules) -> Source:
@@ -60,14 +60,9 @@ def of_input_audio(given: InputAudio, where: str, rules: Rules) -> Source:
     return from_input_audio(given.data, given.format, where, rules)
 
 
-def of_input_image(image_url: str | None, file_id: str | None, detail: str | None, where: str, rules: Rules) -> Source:
-    """A Responses' `input_image`. where: of the item, `input[0].content[1]`."""
-    if file_id is not None:
-        raise refusals.invalid(f"{where}.file_id", "can't be used: no files are kept here; send `image_url`")
-    if image_url is None:
-        raise refusals.invalid(f"{where}.image_url", "is required")
-    check_detail(detail, f"{where}.detail")
-    return from_url(image_url, Kind.IMAGE, f"{where}.image_url", rules)
+def of_input_image(image_url: str, detail: str | None, where: str, rules: Rules) -> Source:
+    """A Responses' `input_image`. where: of the part, `input[0].content[1]`."""
+    return _picture(image_url, detail, f"{where}.image_url", f"{where}.detail", rules)
 
 
 def of_image_source(given: ImageSource, where: str, rules: Rules) -> Source:
@@ -84,12 +79,14 @@ def of_image_source(given: ImageSource, where: str, rules: Rules) -> Source:
                 raise _required(f"{where}.url")
             return from_url(given.url, Kind.IMAGE, f"{where}.url", rules)
         case _:
-            raise refusals.invalid(f"{where}.type", "must be `base64` or `url`")
+            raise refusals.invalid(f"{where}.type", "must be `base64` or `url`: files can't be shown as pictures here")
 
 
-def check_detail(detail: str | None, where: str) -> None:
+def _picture(url: str, detail: str | None, where: str, of_detail: str, rules: Rules) -> Source:
     if detail is not None and detail not in DETAILS:
-        raise refusals.invalid(where, f"must be one of {', '.join(DETAILS)}")
+        raise refusals.invalid(of_detail, f"must be one of {', '.join(DETAILS)}")
+    source = from_url(url, Kind.IMAGE, where, rules)
+    return replace(source, coarse=True) if detail == "low" else source
 
 
 def _required(where: str) -> ApiError:

@@ -33,6 +33,8 @@ class Inline:
     """The field, such as `messages[0].content[1].image_url.url`."""
     encoded: str = field(repr=False)
     """Base64, a multiple of four characters, not longer than allowed, not decoded yet."""
+    coarse: bool = False
+    """Of a picture: few details are enough. So below."""
 
     @property
     def size(self) -> int:
@@ -48,6 +50,7 @@ class Remote:
     where: str
     url: str = field(repr=False)
     """http or https; whether it may be fetched is for `fetch` to say."""
+    coarse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Local:
     where: str
     path: str = field(repr=False)
     """As it was written; whether it may be read is for `folder` to say."""
+    coarse: bool = False
 
 
 Source = Inline | Remote | Local

@@ -7,10 +7,13 @@ from msgspec import Struct
 
 from gateway import errors
 from gateway.body import one_of
+from gateway.media import refusals
+from gateway.media.shapes import DETAILS
 from gateway.responses.items import (
     FunctionCall,
     FunctionCallOutput,
     Ids,
+    InputImage,
     InputText,
     Item,
     Message,
@@ -25,7 +28,9 @@ T = TypeVar("T")
 
 
 ROLES = ("user", "assistant", "system", "developer")
-PARTS = ("input_text", "output_text", "refusal", "summary_text", "reasoning_text")
+PARTS = ("input_text", "input_image", "output_text", "refusal", "summary_text", "reasoning_text")
+SEEING = ("user",)
+"""Whose messages may show pictures; outputs of functions may, too."""
 KINDS = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
 
 
@@ -33,6 +38,9 @@ class InputPart(Struct):
     type: Annotated[str, one_of(PARTS)]
     text: str | None = None
     refusal: str | None = None
+    image_url: str | None = None
+    detail: Annotated[str, one_of(DETAILS)] | None = None
+    file_id: str | None = None
 
 
 class InputItem(Struct):
@@ -57,7 +65,7 @@ class InputItem(Struct):
         return "item_reference" if self.role is None and self.id is not None else "message"
 
 
-MEDIA_PARTS = {"input_image", "input_file", "input_audio"}
+MEDIA_PARTS = {"input_file", "input_audio"}
 
 
 def references(given: str | list[InputItem]) -> dict[str, str]:
@@ -118,21 +126,33 @@ def _message(item: InputItem, where: str, ids: Ids) -> Message:
             "`function_call_output`.",
             param=f"{where}.role",
         )
-    texts = _said(item.content, f"{where}.content", "input_text", "output_text", "refusal")
+    where += ".content"
+    if item.content is None:
+        raise _missing(where)
+    content = [InputPart("input_text", item.content)] if isinstance(item.content, str) else item.content
+    id = item.id or ids.item("msg")
+    if role in SEEING:
+        return Message(id=id, role=role, content=[*_shown(content, where, "input_text", "output_text", "refusal")])
     part = OutputText if role == "assistant" else InputText
-    return Message(id=item.id or ids.item("msg"), role=role, content=[part(text) for text in texts])
+    texts = _texts(content, where, "input_text", "output_text", "refusal")
+    return Message(id=id, role=role, content=[part(text) for text in texts])
 
 
-def _output(output: str | list[InputPart] | None, where: str) -> str | list[InputText]:
-    if isinstance(output, str):
-        return output
-    return [InputText(text) for text in _said(output, where, "input_text", "output_text")]
+def _output(output: str | list[InputPart] | None, where: str) -> str | list[InputText | InputImage]:
+    if output is None:
+        raise _missing(where)
+    return output if isinstance(output, str) else list(_shown(output, where, "input_text", "output_text"))
 
 
-def _said(content: str | list[InputPart] | None, where: str, *kinds: str) -> list[str]:
-    if content is None:
-        raise errors.invalid(f"`{where}` is required.", param=where)
-    return [content] if isinstance(content, str) else list(_texts(content, where, *kinds))
+def _shown(parts: Sequence[InputPart], where: str, *kinds: str) -> Iterator[InputText | InputImage]:
+    for at, part in enumerate(parts):
+        place = f"{where}[{at}]"
+        if part.type != "input_image":
+            yield InputText(_text(part, place, (*kinds, "input_image")))
+            continue
+        if part.file_id is not None:
+            raise refusals.invalid(f"{place}.file_id", "can't be used: files can't be shown here; send `image_url`")
+        yield InputImage(_required(part.image_url, f"{place}.image_url"), part.detail or "auto")
 
 
 def _thoughts(item: InputItem, where: str) -> list[str]:
@@ -152,21 +172,28 @@ def _thoughts(item: InputItem, where: str) -> list[str]:
 
 def _texts(parts: Sequence[InputPart], where: str, *kinds: str) -> Iterator[str]:
     for at, part in enumerate(parts):
-        place = f"{where}[{at}]"
-        if part.type in MEDIA_PARTS:
-            raise errors.not_supported(place, f"parts of type `{part.type}` can't be read; send text")
-        if part.type not in kinds:
-            raise errors.invalid(f"`{place}.type` must be {' or '.join(kinds)}.", param=f"{place}.type")
-        if part.type == "refusal":
-            yield _required(part.refusal, f"{place}.refusal")
-        else:
-            yield _required(part.text, f"{place}.text")
+        yield _text(part, f"{where}[{at}]", kinds)
+
+
+def _text(part: InputPart, where: str, kinds: Sequence[str]) -> str:
+    """kinds: of parts that there may be."""
+    if part.type in MEDIA_PARTS:
+        raise errors.not_supported(where, f"parts of type `{part.type}` can't be read; send text")
+    if part.type not in kinds:
+        raise errors.invalid(f"`{where}.type` must be {' or '.join(kinds)}.", param=f"{where}.type")
+    if part.type == "refusal":
+        return _required(part.refusal, f"{where}.refusal")
+    return _required(part.text, f"{where}.text")
 
 
 def _required(value: T | None, where: str) -> T:
     if value is None:
-        raise errors.invalid(f"`{where}` is required.", param=where)
+        raise _missing(where)
     return value
+
+
+def _missing(where: str) -> errors.ApiError:
+    return errors.invalid(f"`{where}` is required.", param=where)
 
 
 def _unknown_item(id: str | None, at: int) -> errors.ApiError:

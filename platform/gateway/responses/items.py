@@ -10,13 +10,22 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gateway import errors
 from gateway.logprobs import Token
-from gateway.messages import CalledFunction, ToolCall, template_call
+from gateway.media.rules import from_settings
+from gateway.media.shapes import of_input_image
+from gateway.media.source import Source
+from gateway.messages import IMAGE, CalledFunction, ToolCall, template_call
 
 Status = Literal["in_progress", "completed", "incomplete"]
 
 
 class InputText(Struct, tag="input_text"):
     text: str
+
+
+class InputImage(Struct, tag="input_image"):
+    image_url: str
+    detail: str = "auto"
+    file_id: None = None
 
 
 class OutputText(Struct, tag="output_text"):
@@ -37,7 +46,7 @@ class Message(Struct, tag="message", kw_only=True):
     id: str
     role: str
     status: Status = "completed"
-    content: list[InputText | OutputText]
+    content: list[InputText | InputImage | OutputText]
 
 
 class Reasoning(Struct, tag="reasoning", kw_only=True):
@@ -61,7 +70,7 @@ class FunctionCall(Struct, tag="function_call", kw_only=True):
 class FunctionCallOutput(Struct, tag="function_call_output", kw_only=True):
     id: str
     call_id: str
-    output: str | list[InputText]
+    output: str | list[InputText | InputImage]
     status: Status = "completed"
 
 
@@ -92,20 +101,24 @@ class Ids:
 # --- to the model ----------------------------------------------------------------------------------------------------
 
 
-def template_messages(instructions: str | None, items: Sequence[Item], *, before: int = 0) -> list[dict[str, Any]]:
-    """As chat templates expect them. before: how many of the items were there before this request's own input.
+def template_messages(
+    instructions: str | None, items: Sequence[Item], sources: list[Source], *, before: int = 0
+) -> list[dict[str, Any]]:
+    """As chat templates expect them; where their pictures come from goes into `sources`, in their order. before: how
+    many of the items were there before this request's own input.
 
-    Raises ApiError for the output of a call that nobody made.
+    Raises ApiError for the output of a call that nobody made, and for pictures that can't be meant.
     """
     messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
     called: dict[str, str] = {}
     """The names of the functions that were called so far, by the call's id."""
     for at, item in enumerate(items):
+        where = f"input[{at - before}]" if at >= before else f"previous_response_id.items[{at}]"
         match item:
             case Message(role="assistant"):
                 _turn(messages, "content")["content"] = _text(item.content)
             case Message(role="user"):
-                messages.append({"role": "user", "content": _text(item.content)})
+                messages.append({"role": "user", "content": _shown(item.content, f"{where}.content", sources)})
             case Message():
                 _system(messages, _text(item.content))
             case Reasoning():
@@ -119,13 +132,13 @@ def template_messages(instructions: str | None, items: Sequence[Item], *, before
                 _turn(messages, "tool_calls").setdefault("tool_calls", []).append(template_call(call))
             case FunctionCallOutput(call_id=call_id, output=output):
                 if call_id not in called:
-                    where = f"input[{at - before}].call_id"
                     raise errors.invalid(
-                        f"`{where}`: no function_call before this item has made the call {errors.quote(call_id)}.",
-                        param=where,
+                        f"`{where}.call_id`: no function_call before this item has made the call "
+                        f"{errors.quote(call_id)}.",
+                        param=f"{where}.call_id",
                     )
-                text = output if isinstance(output, str) else _text(output)
-                messages.append({"role": "tool", "tool_call_id": call_id, "name": called[call_id], "content": text})
+                shown = output if isinstance(output, str) else _shown(output, f"{where}.output", sources)
+                messages.append({"role": "tool", "tool_call_id": call_id, "name": called[call_id], "content": shown})
     return messages
 
 
@@ -152,5 +165,30 @@ def _system(messages: list[dict[str, Any]], text: str) -> None:
         messages.append({"role": "system", "content": text})
 
 
-def _text(parts: Sequence[InputText | OutputText | ReasoningText | SummaryText]) -> str:
-    return "".join(part.text for part in parts)
+def _shown(
+    parts: Sequence[InputText | InputImage | OutputText], where: str, sources: list[Source]
+) -> str | list[dict[str, Any]]:
+    """Text, or texts and `IMAGE` where there are pictures."""
+    if not any(isinstance(part, InputImage) for part in parts):
+        return _text(parts)
+    shown: list[dict[str, Any]] = []
+    for at, part in enumerate(parts):
+        if isinstance(part, InputImage):
+            sources.append(of_input_image(part.image_url, part.detail, f"{where}[{at}]", from_settings()))
+            shown.append(IMAGE)
+        else:
+            shown.append({"type": "text", "text": part.text})
+    return shown
+
+
+def _text(parts: Sequence[InputText | InputImage | OutputText | ReasoningText | SummaryText]) -> str:
+    return "".join(part.text for part in parts if not isinstance(part, InputImage))
+
+
+def pictures_bytes(items: Sequence[Item]) -> int:
+    """Of the pictures that are in the items themselves, as they are written there."""
+    total = 0
+    for item in items:
+        parts = item.content if isinstance(item, Message) else getattr(item, "output", "")
+        total += sum(len(part.image_url) for part in parts if isinstance(part, InputImage))
+    return total

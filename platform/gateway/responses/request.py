@@ -12,8 +12,10 @@ from gateway.ask import Ask, Count, GenerationFields, Neutral
 from gateway.body import Fields, decode, one_of, refuse_unsupported, without_effect, without_effect_inside
 from gateway.chat import Effort, template_options
 from gateway.formats import KINDS, ResponseFormat, format_of, schema_format
+from gateway.media import refusals
+from gateway.media.source import Source
 from gateway.responses.given import InputItem
-from gateway.responses.items import Item, template_messages
+from gateway.responses.items import Item, pictures_bytes, template_messages
 from gateway.tiers import ServiceTier, chosen
 from gateway.tools import MOST_TOOLS, ChoiceName, Function, Name, NamedChoice, NamedFunction, Tool, ToolUse, tool_use
 from inference.engine import protocol
@@ -21,7 +23,9 @@ from inference.sampling import LARGEST
 
 LOGPROBS = "message.output_text.logprobs"
 SEALED = "reasoning.encrypted_content"
-INCLUDABLE = (LOGPROBS, SEALED)
+PICTURES = "message.input_image.image_url"
+"""Input items have it in any case."""
+INCLUDABLE = (LOGPROBS, SEALED, PICTURES)
 """What alone may be included."""
 
 
@@ -151,9 +155,12 @@ def _refuse_names_of_chat(request: CreateRequest) -> None:
 
 def ask_of(request: CreateRequest, items: Sequence[Item], *, before: int) -> Ask:
     """items: the whole conversation, `before` of them from a stored response. Raises ApiError."""
-    messages = template_messages(request.instructions, items, before=before)
+    sources: list[Source] = []
+    messages = template_messages(request.instructions, items, sources, before=before)
     if not items:
         raise errors.invalid("`input` is empty; send text or at least one item.", param="input")
+    if request.stores and pictures_bytes(items) > settings.MAX_BODY_BYTES:
+        raise refusals.too_large_to_keep("store", settings.MAX_BODY_BYTES)
     use = tools_of(request)
     return Ask(
         endpoint="responses",
@@ -182,6 +189,7 @@ def ask_of(request: CreateRequest, items: Sequence[Item], *, before: int) -> Ask
         stream=bool(request.stream),
         diagnostics=request.diagnostics(),
         tier=chosen(request.service_tier),
+        sources=sources,
     )
 
 

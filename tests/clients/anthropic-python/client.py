@@ -87,6 +87,18 @@ def structured() -> dict[str, Any]:
     return {"by_schema": parsed.model_dump(), "by_tool": book_table.model_validate(call.input).model_dump()}
 
 
+def pictures() -> dict[str, Any]:
+    def ask(question: str, *urls: str) -> str:
+        images = [
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": url.partition(",")[2]}}
+            for url in urls
+        ]
+        messages = [{"role": "user", "content": [*images, {"type": "text", "text": question}]}]
+        return text_of(client.messages.create(**{**ASKED, "model": cells.SEES, "messages": messages}))
+
+    return cells.pictures(ask)
+
+
 def errors() -> dict[str, Any]:
     create = client.messages.create
     stranger = client.with_options(api_key=cells.WRONG_KEY)
@@ -104,5 +116,6 @@ cells.report(
     tool_loop=tool_loop,
     streamed_tool_loop=streamed_tool_loop,
     structured=structured,
+    pictures=pictures,
     errors=errors,
 )

@@ -68,6 +68,14 @@ def structured() -> dict[str, Any]:
     return {"by_schema": by_schema.model_dump(), "by_tool": by_tool.model_dump()}
 
 
+def pictures() -> dict[str, Any]:
+    def ask(question: str, *urls: str) -> Any:
+        content = cells.shown(question, *urls)["content"]
+        return model(model=cells.SEES).invoke([HumanMessage(content=content)]).content
+
+    return cells.pictures(ask)
+
+
 def errors() -> dict[str, Any]:
     def ask(**options: Any) -> dict[str, Any]:
         return cells.raised(lambda: model(**options).invoke(cells.QUESTION))
@@ -86,5 +94,6 @@ cells.report(
     tool_loop=tool_loop,
     streamed_tool_loop=streamed_tool_loop,
     structured=structured,
+    pictures=pictures,
     errors=errors,
 )

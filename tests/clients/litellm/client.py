@@ -68,6 +68,14 @@ def structured() -> dict[str, Any]:
     return {"by_schema": Person.model_validate_json(text).model_dump()}
 
 
+def pictures() -> dict[str, Any]:
+    def ask(question: str, *urls: str) -> Any:
+        asked = {**ASKED, "model": f"openai/{cells.SEES}", "messages": [cells.shown(question, *urls)]}
+        return litellm.completion(**asked).choices[0].message.content
+
+    return cells.pictures(ask)
+
+
 def errors() -> dict[str, Any]:
     def ask(**options: Any) -> dict[str, Any]:
         return cells.raised(lambda: litellm.completion(**{**ASKED, **options}))
@@ -86,5 +94,6 @@ cells.report(
     tool_loop=tool_loop,
     streamed_tool_loop=streamed_tool_loop,
     structured=structured,
+    pictures=pictures,
     errors=errors,
 )

@@ -52,6 +52,19 @@ async function structured() {
   return { by_schema: done.choices[0].message.parsed };
 }
 
+async function pictures() {
+  const ask = async (question, ...urls) => {
+    const parts = urls.map((url) => ({ type: "image_url", image_url: { url } }));
+    const messages = [user([...parts, { type: "text", text: question }])];
+    return textOf(await client.chat.completions.create({ ...asked, model: cells.SEES, messages })).trim();
+  };
+  return {
+    colour: await ask(cells.COLOUR_QUESTION, cells.RED),
+    shape: await ask(cells.SHAPE_QUESTION, cells.RED),
+    compared: await ask(cells.COMPARE_QUESTION, cells.RED, cells.BLUE),
+  };
+}
+
 async function raised(ask) {
   try {
     await ask();
@@ -72,7 +85,7 @@ async function errors() {
 
 const saw = {};
 const failed = {};
-const all = { chat, stream, tool_loop: () => loop(false), streamed_tool_loop: () => loop(true), structured, errors };
+const all = { chat, stream, tool_loop: () => loop(false), streamed_tool_loop: () => loop(true), structured, pictures, errors };
 for (const [name, cell] of Object.entries(all)) {
   try {
     saw[name] = await cell();

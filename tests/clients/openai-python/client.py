@@ -69,6 +69,21 @@ def structured() -> dict[str, Any]:
     return {"by_schema": done.choices[0].message.parsed.model_dump()}
 
 
+def pictures() -> dict[str, Any]:
+    def by_chat(question: str, *urls: str) -> Any:
+        messages: list[Any] = [cells.shown(question, *urls)]
+        return create(model=cells.SEES, messages=messages, temperature=0).choices[0].message.content
+
+    def by_responses(question: str, *urls: str) -> Any:
+        parts = [{"type": "input_image", "image_url": url, "detail": "auto"} for url in urls]
+        items: list[Any] = [{"role": "user", "content": [*parts, {"type": "input_text", "text": question}]}]
+        return client.responses.create(model=cells.SEES, input=items, temperature=0).output_text
+
+    seen = cells.pictures(by_chat)
+    assert cells.pictures(by_responses) == seen
+    return seen
+
+
 def errors() -> dict[str, Any]:
     stranger = client.with_options(api_key=cells.WRONG_KEY)
     return {
@@ -85,5 +100,6 @@ cells.report(
     tool_loop=tool_loop,
     streamed_tool_loop=streamed_tool_loop,
     structured=structured,
+    pictures=pictures,
     errors=errors,
 )
