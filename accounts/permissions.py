@@ -24,6 +24,7 @@ class Action(models.TextChoices):
     SEE_LIMITS = "limits.see", "see the quotas that hold for oneself, and how much of them is used"
     AUDIT = "audit.see", "see who changed what in the team"
     SET_QUOTAS = "quotas.set", "set, boost, remove and try out quotas"
+    MODELS = "models.manage", "add, inspect, name, download and remove models"
     PLATFORM = "platform.manage", "create teams and users, set their weights and classes; all of the above everywhere"
 
 
@@ -44,6 +45,7 @@ MATRIX: dict[Action, frozenset[Role]] = {
     Action.SEE_LIMITS: EVERYONE,
     Action.AUDIT: frozenset({Role.OWNER}),
     Action.SET_QUOTAS: frozenset(),
+    Action.MODELS: frozenset(),
     Action.PLATFORM: frozenset(),
 }
 """By what is done, the roles in a team that may do it there. Platform admins may do everything."""

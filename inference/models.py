@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts.models import User
 
 if TYPE_CHECKING:
     from inference.client import Heartbeat
@@ -22,6 +26,8 @@ class Model(models.Model):
         VISION = "vision"
         EMBEDDING = "embedding"
         RERANKER = "reranker"
+        TRANSCRIPTION = "transcription"
+        SPEECH = "speech"
 
     name = models.CharField(max_length=200, unique=True, help_text="What requests call it.")
     source = models.CharField(
@@ -31,6 +37,13 @@ class Model(models.Model):
     kind = models.CharField(
         max_length=16, choices=Kind, blank=True, help_text="What it is for; empty: as its files tell its engine."
     )
+    revision = models.CharField(
+        max_length=200, blank=True, help_text="Of a hub's: branch, tag or commit to get; empty: its main branch."
+    )
+    commit = models.CharField(max_length=40, blank=True, editable=False)
+    """Of a hub's: what is downloaded, whole and compared with its hashes; empty: nothing."""
+    facts = models.JSONField(default=dict, blank=True, editable=False)
+    """What was found when it was inspected last: see `inference.inspection`."""
     engine_options = models.JSONField(
         default=dict,
         blank=True,
@@ -43,6 +56,92 @@ class Model(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DownloadQuerySet(models.QuerySet["Download"]):
+    def unfinished(self) -> "DownloadQuerySet":
+        return self.filter(state__in=Download.UNFINISHED)
+
+    def due(self) -> "DownloadQuerySet":
+        """Those that a worker may take up now, the oldest first."""
+        free = Q(leased_until=None) | Q(leased_until__lte=timezone.now())
+        return self.unfinished().filter(free).order_by("pk")
+
+
+class Download(models.Model):
+    """The job of getting a model from a hub. `inference.downloads` has the verbs."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    UNFINISHED = (State.WAITING, State.RUNNING)
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="downloads")
+    revision = models.CharField(max_length=200, blank=True)
+    """As asked for; empty: the main branch."""
+    commit = models.CharField(max_length=40, blank=True)
+    """What that was when it began."""
+    asked_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    """None: the command line."""
+    state = models.CharField(max_length=9, choices=State, default=State.WAITING)
+    error = models.TextField(blank=True)
+    """Why it failed, and what to do."""
+    error_code = models.CharField(max_length=20, blank=True)
+    bytes_total = models.PositiveBigIntegerField(default=0)
+    bytes_done = models.PositiveBigIntegerField(default=0)
+    files_total = models.PositiveIntegerField(default=0)
+    files_done = models.PositiveIntegerField(default=0)
+    rate = models.PositiveBigIntegerField(default=0)
+    """Bytes a second over the network, lately."""
+    verified = models.JSONField(default=list, editable=False)
+    """Hashes of files that were compared with their content: whoever goes on need not read them again."""
+    retries = models.PositiveIntegerField(null=True)
+    """None, as of the next: as the settings say."""
+    timeout = models.FloatField(null=True)
+    force = models.BooleanField(default=False)
+    """Although it could not be served here."""
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True)
+    lease = models.CharField(max_length=32, blank=True, editable=False)
+    """Which process has it."""
+    leased_until = models.DateTimeField(null=True, editable=False)
+
+    objects = models.Manager.from_queryset(DownloadQuerySet)()
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model"], condition=Q(state__in=["waiting", "running"]), name="one_unfinished_download"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["waiting", "running"], ended_at__isnull=True)
+                | Q(state__in=["done", "failed", "cancelled"], ended_at__isnull=False),
+                name="download_state_agrees",
+            ),
+            models.CheckConstraint(condition=Q(bytes_done__lte=F("bytes_total")), name="download_bytes_within_total"),
+        ]
+
+    def __str__(self) -> str:
+        return f"download of {self.model}"
+
+    def is_finished(self) -> bool:
+        return self.state not in self.UNFINISHED
+
+    def facts(self) -> dict[str, Any]:
+        """What the audit log says of it."""
+        return {
+            "model": self.model.name,
+            "revision": self.revision or "main",
+            "commit": self.commit,
+            "state": self.state,
+            "bytes": self.bytes_done,
+            **({"error": self.error} if self.error else {}),
+        }
 
 
 class SharedPrefix(models.Model):
@@ -140,6 +239,8 @@ class Engine(models.Model):
     context_length = models.PositiveIntegerField(null=True)
     kind = models.CharField(max_length=16, choices=Model.Kind, blank=True)
     """What its model is for, as it said when it was ready last; empty until then."""
+    modalities = models.JSONField(default=list, blank=True)
+    """What its prompts may be made of, as it said then: "text", "image", "video", "audio"."""
     batching = models.CharField(max_length=16, choices=Batching, blank=True)
     """How it runs its requests, as it said when it was ready last; empty until then."""
     batching_reason = models.TextField(blank=True)
@@ -148,7 +249,7 @@ class Engine(models.Model):
     last_error = models.TextField(blank=True)
     changed_at = models.DateTimeField(auto_now=True)
     heartbeat: "Heartbeat | None" = None
-    """Not stored: whoever shows an engine fills it in, see `inference.admin`."""
+    """Not stored: whoever shows an engine fills it in, see `inference.admin.engines`."""
 
     class Meta:
         ordering = ["deployment"]

@@ -16,6 +16,8 @@ from inference.services import ENGINES_CHANGED, endpoint_of
 
 MAX_AGE_SECONDS = 5.0
 """How long a snapshot may serve when an event was lost."""
+BY_KIND = {"vision": ("text", "image", "video"), "transcription": ("audio",)}
+"""What is asked of models of a kind, until their engine says more; of others text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,18 @@ class ServedModel:
     """Seconds that its own --timeout gives a request; None where it has none."""
     shared: tuple[SharedText, ...] = field(default=(), repr=False)
     """Beginnings of prompts that are everybody's."""
+    told: tuple[str, ...] = ()
+    """What its prompts may be made of, as its engine said: "text", "image", "video", "audio"; empty until then."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The same; by its kind, while its engine has not told."""
+        return self.told or BY_KIND.get(self.kind or "", ("text",))
+
+    def takes(self, modality: str) -> bool:
+        """Whether its prompts may have it. Who is not known yet will say so himself."""
+        known = self.told or self.kind not in (None, "vision")
+        return not known or modality in self.modalities
 
     @property
     def failed(self) -> bool:
@@ -96,6 +110,7 @@ def read_models() -> list[ServedModel]:
             batching=(engine.batching or None) if engine else None,
             batching_reason=(engine.batching_reason or None) if engine else None,
             timeout=own_timeout(deployment.model.engine_options),
+            told=tuple(engine.modalities) if engine else (),
             shared=tuple(SharedText(each.text, each.is_pinned) for each in deployment.model.shared_prefixes.all()),
         )
         for deployment in Deployment.objects.select_related("model", "engine").prefetch_related(

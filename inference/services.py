@@ -52,6 +52,9 @@ def _model_for(source: Source) -> Model:
     model = known or Model(name=source.name)
     model.source = source.source
     model.kind = source.kind
+    if source.revision and source.revision != model.revision:
+        # Another one than is here, as far as anybody knows.
+        model.revision, model.commit = source.revision, ""
     model.aliases = list(dict.fromkeys([*model.aliases, *source.aliases]))
     model.save()
     return model

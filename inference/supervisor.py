@@ -7,18 +7,20 @@ import os
 import sys
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db.models import Exists, OuterRef
 
 from accounts.events import subscribe
 from inference.client import EngineClient, EngineUnavailable
 from inference.engine import options
 from inference.engine.protocol import LOAD_FAILED, Stats
-from inference.models import Deployment, Engine
+from inference.models import Deployment, Download, Engine
 from inference.process import Child, Exit
 from inference.services import ENGINES_CHANGED, do_record_engine, endpoint_of
-from inference.sources import load_path
+from inference.sources import SourceError, load_path
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class EngineKeeper:
 
     def __init__(self, deployment: Deployment, client: EngineClient):
         self.deployment = deployment
-        self.options = deployment.model.engine_options
+        self.wanted = wanted_of(deployment)
         """As stored when it was started, and what it runs with whatever is stored meanwhile."""
         self.endpoint = endpoint_of(deployment)
         self.ready = asyncio.Event()
@@ -69,11 +71,16 @@ class EngineKeeper:
         self._restarts = -1
         argv: list[str] = []
         self.refusal: str | None = None
-        """Why its options can't be followed; it is not even started then."""
+        """Why it can't be started with what is stored; it is tried again when that changes."""
+        self._comes = False
+        """Only its files are not here yet."""
         try:
             argv = engine_argv(deployment, self.endpoint)
         except options.OptionError as error:
             self.refusal = f"{error} This is stored for {deployment.model}: give serve the options that you want."
+        except SourceError as error:
+            self._comes = self.wanted.comes
+            self.refusal = "It is being downloaded: see `atelier models`." if self._comes else str(error)
         self.child = Child(
             name=f"engine {deployment.model.name}",
             argv=argv,
@@ -93,9 +100,11 @@ class EngineKeeper:
         await self._client.forget(self.endpoint)
 
     async def _refuse(self, reason: str) -> None:
-        log.error("%s is not started: %s", self.child.name, reason)
+        log.log(logging.INFO if self._comes else logging.ERROR, "%s is not started: %s", self.child.name, reason)
         self.failure = reason
-        await self._record(state=Engine.State.FAILED, pid=None, last_error=reason)
+        # Whoever asks for one that comes is told to come back.
+        state = Engine.State.STARTING if self._comes else Engine.State.FAILED
+        await self._record(state=state, pid=None, last_error=reason)
         self.decided.set()
 
     async def _started(self, pid: int) -> None:
@@ -126,6 +135,7 @@ class EngineKeeper:
                 pid=ready.pid,
                 context_length=ready.context_length,
                 kind=ready.kind,
+                modalities=ready.modalities,
                 batching=ready.batching,
                 batching_reason=ready.batching_reason,
             )
@@ -169,7 +179,7 @@ class EngineSupervisor:
     async def reconcile(self) -> None:
         wanted = {deployment.pk: deployment for deployment in await database_sync_to_async(self._deployments)()}
         for pk, keeper in list(self._keepers.items()):
-            if pk not in wanted or (keeper.refusal and wanted[pk].model.engine_options != keeper.options):
+            if pk not in wanted or (keeper.refusal and wanted_of(wanted[pk]) != keeper.wanted):
                 await self._keepers.pop(pk).stop()
         for pk in wanted.keys() - self._keepers.keys():
             self._keepers[pk] = EngineKeeper(wanted[pk], self._client)
@@ -188,15 +198,33 @@ class EngineSupervisor:
         await self._client.close()
 
     def _deployments(self) -> list[Deployment]:
-        return list(Deployment.objects.filter(host=self.host).select_related("model"))
+        comes = Exists(Download.objects.unfinished().filter(model=OuterRef("model")))
+        return list(Deployment.objects.filter(host=self.host).select_related("model").annotate(comes=comes))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What may change about a deployment that could not be started."""
+
+    options: dict[str, Any]
+    commit: str
+    comes: bool
+    """Its model is just being downloaded."""
+
+
+def wanted_of(deployment: Deployment) -> Wanted:
+    """Of a deployment as the supervisor reads it."""
+    model = deployment.model
+    return Wanted(model.engine_options, model.commit, getattr(deployment, "comes", False))
 
 
 def engine_argv(deployment: Deployment, endpoint: str) -> list[str]:
-    """The command line of a deployment's engine. Raises OptionError for stored options that make no sense."""
+    """The command line of a deployment's engine. Raises OptionError for stored options that make no sense, SourceError
+    where its files are not all here."""
     model = deployment.model
     return [
         sys.executable, "-m", "inference.engine",
-        "--model", load_path(model.source), "--name", model.name, "--endpoint", endpoint,
+        "--model", load_path(model.source, model.commit), "--name", model.name, "--endpoint", endpoint,
         *(["--kind", model.kind] if model.kind else []),
         *options.argv(options.make(model.engine_options)),
     ]  # fmt: skip
@@ -214,6 +242,10 @@ def engine_environment() -> dict[str, str]:
             env["LD_PRELOAD"] = " ".join(filter(None, [library, env.get("LD_PRELOAD")]))
         else:
             log.warning("OpenBLAS is missing: on the CPU models run up to 50 times slower. See docs/install.md.")
+    # Models are downloaded by us, whole and compared with their hashes, before an engine hears of them.
+    env["HF_HUB_OFFLINE"] = "1"
+    # Models are downloaded by us, whole and compared with their hashes, before an engine hears of them.
+    env["HF_HUB_OFFLINE"] = "1"
     # Tokenizers are called from one thread, and forking is not what we do.
     env["TOKENIZERS_PARALLELISM"] = "false"
     return env

@@ -5,9 +5,25 @@ from collections.abc import AsyncIterator, Callable
 
 from inference.client.errors import EngineDied
 from inference.engine import protocol
-from inference.engine.protocol import Accepted, Begun, Delta, Embedded, Ended, Failed, Finished, FirstToken, Ranked
+from inference.engine.protocol import (
+    Accepted,
+    AudioDelta,
+    Begun,
+    Delta,
+    Embedded,
+    Ended,
+    Failed,
+    Finished,
+    FirstToken,
+    Ranked,
+    Transcribed,
+    TranscriptDelta,
+)
 
-GenerationEvent = Accepted | Begun | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
+GenerationEvent = (
+    Accepted | Begun | FirstToken | Delta | Ended | Embedded | Ranked | TranscriptDelta | Transcribed | AudioDelta
+    | Finished | Failed
+)  # fmt: skip
 
 
 class Generation:

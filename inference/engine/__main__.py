@@ -26,7 +26,7 @@ from inference.engine.options import (
 )
 from inference.engine.output import Output
 from inference.engine.post import SocketPost
-from inference.engine.service import load_service
+from inference.engine.service import SERVICES, load_service
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
         batching=core.batching,
         batching_reason=core.batching_reason,
         kind=kind,
+        modalities=list(service.modalities),
         traits=service.traits,
+        voices=service.voices,
         options=changed(options),
     )
     intake = Intake(
@@ -101,7 +103,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, EngineOptions]:
     parser.add_argument("--endpoint", required=True, help="where to listen: ipc://PATH")
     parser.add_argument(
         "--kind",
-        choices=("text", "vision", "embedding", "reranker"),
+        choices=tuple(SERVICES),
         help="what the model is for (default: told from its files)",
     )
     parser.add_argument("--log-level", default="INFO")

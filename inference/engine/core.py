@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 from msgspec import structs
 
+from inference.engine.asked import Asked
 from inference.engine.batch import Batch
 from inference.engine.books import Books
-from inference.engine.encoder.job import Job
 from inference.engine.failing import Failing, nothing_drawn
 from inference.engine.guidance.guide import TOO_COMPLEX, GuideFailed
 from inference.engine.intake import Work
@@ -390,7 +390,7 @@ class Core(StepLoop):
         if work is not None:
             self._take(work)
 
-    def _add(self, sequence: Sequence | Job, /) -> None:
+    def _add(self, sequence: Asked, /) -> None:
         assert isinstance(sequence, Sequence)
         if sequence.scored is not None:
             self._scoring.add(sequence)

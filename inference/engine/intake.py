@@ -11,11 +11,10 @@ import msgspec
 import zmq
 
 from inference.engine import protocol
-from inference.engine.encoder.job import Job
+from inference.engine.asked import Asked
 from inference.engine.output import Output, Say, Subscribe
 from inference.engine.prepare import Refusal
 from inference.engine.reception import Reception
-from inference.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +55,9 @@ class KeepRequest:
 
 
 SLOW_THREADS = 2
-"""Compile grammars, decode pictures and tokenise long inputs: nobody else waits for them."""
+"""Compile grammars, tokenise long inputs and have media decoded: nobody else waits for them."""
 
-Work = Sequence | Job | KeepRequest | CancelRequest | ProceedRequest | CancelClient | ReconcileRequest
+Work = Asked | KeepRequest | CancelRequest | ProceedRequest | CancelClient | ReconcileRequest
 """What the step thread receives."""
 
 
@@ -111,7 +110,7 @@ class Intake:
             case protocol.Hello():
                 self._output.put(Subscribe(client))
                 self._output.put(Say(client, self._ready))
-            case protocol.Generate() | protocol.Embed() | protocol.Rerank():
+            case protocol.Generate() | protocol.Embed() | protocol.Rerank() | protocol.Transcribe() | protocol.Speak():
                 if message.instance not in ("", self._ready.instance):
                     return
                 if self._reception.needs_time(message):

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
+from mlx_audio import registry
 
 from inference.engine.prepare import Refusal
-from inference.engine.protocol import Embed, Generate, ModelKind, Rerank
+from inference.engine.protocol import Embed, Generate, ModelKind, Request, Rerank, Speak, Transcribe
 
 TELLING = ["config.json", "modules.json", "config_sentence_transformers.json", "*/config.json"]
 """The small files that say what a model is for."""
@@ -17,12 +18,21 @@ ENCODERS = {
 }  # fmt: skip
 """Model types of mlx-vlm that do nothing but embed, unless they have a classifier's head."""
 
-OF_REQUEST: dict[type, ModelKind] = {Generate: "text", Embed: "embedding", Rerank: "reranker"}
+AUDIO: dict[str, ModelKind] = {"stt": "transcription", "tts": "speech"}
+"""By what mlx-audio calls them."""
+CONVERSING = {"glm", "mimo"}
+"""Model types of mlx-lm that mlx-audio has audio models of, too."""
+
+OF_REQUEST: dict[type, ModelKind] = {
+    Generate: "text", Embed: "embedding", Rerank: "reranker", Transcribe: "transcription", Speak: "speech",
+}  # fmt: skip
 DOES = {
     "text": "generate text",
     "vision": "generate text",
     "embedding": "embed texts",
     "reranker": "rank documents",
+    "transcription": "transcribe sounds",
+    "speech": "read texts out",
 }
 
 
@@ -42,7 +52,16 @@ def kind_of(source: str) -> ModelKind:
         return "reranker"
     if config.get("model_type") in ENCODERS:
         return "embedding"
+    if (audio := _audio(config)) is not None:
+        return audio
     return _sentence_transformers(folder) or ("vision" if "vision_config" in config else "text")
+
+
+def _audio(config: dict[str, Any]) -> ModelKind | None:
+    """Of a model that mlx-audio alone has."""
+    model_type = str(registry.model_type_from_config(config) or "")
+    known = None if model_type in CONVERSING else registry.classify_model(model_type)
+    return AUDIO.get(known or "")
 
 
 def _sentence_transformers(folder: Path) -> ModelKind | None:
@@ -64,7 +83,7 @@ def _read(file: Path) -> Any:
         return None
 
 
-def mismatch(name: str, kind: ModelKind, request: Generate | Embed | Rerank) -> Refusal:
+def mismatch(name: str, kind: ModelKind, request: Request) -> Refusal:
     """Why a model of this kind does not answer this request."""
     wanted = OF_REQUEST[type(request)]
     return Refusal(

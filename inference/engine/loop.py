@@ -5,12 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from inference.engine.encoder.job import Job
+from inference.engine.asked import Asked
 from inference.engine.intake import CancelClient, CancelRequest, KeepRequest, ProceedRequest, ReconcileRequest, Work
 from inference.engine.output import Output, Recall
-from inference.engine.sequence import Sequence
 
-Wanted = Callable[[Sequence | Job], bool]
+Wanted = Callable[[Asked], bool]
 
 
 class StepLoop(ABC):
@@ -49,7 +48,7 @@ class StepLoop(ABC):
         """Blocks until there is work; None: to stop."""
 
     @abstractmethod
-    def _add(self, asked: Sequence | Job, /) -> None:
+    def _add(self, asked: Asked, /) -> None:
         """Something new to do."""
 
     @abstractmethod

@@ -63,6 +63,11 @@ class LoadedModel:
         if self.sight is not None:
             self.model, self.eye = (self.sight.batched if batched else None) or self.sight.solo
 
+    @property
+    def modalities(self) -> list[str]:
+        """What prompts may be made of."""
+        return ["text"] if self.eye is None else self.eye.modalities
+
     def bytes_of(self, token: int) -> bytes:
         """A token may be a part of a character."""
         return self.grammars.bytes_of(token)
@@ -95,6 +100,8 @@ def load_model(
     folder = Path(source).expanduser()
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"{source}: no config.json in this folder, so it holds no model.")
+    if reason := own_code(folder):
+        raise ModelError(f"{source} can't be loaded: {reason}.")
     place = str(folder) if folder.is_dir() else source
     sight = None
     try:
@@ -138,6 +145,17 @@ def load_model(
             reasoning=next((name for name, marks in THOUGHTS.items() if marks == markup.thought), None),
         ),
     )
+
+
+def own_code(folder: Path) -> str:
+    """Why a folder is not loaded whose configuration asks for a program of its own; mlx-vlm would run it unasked.
+    Empty where it asks for none."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    program = config.get("model_file") if isinstance(config, dict) else None
+    return f"it brings a program of its own ({str(program)[:100]}), which is not run" if program else ""
 
 
 def context_length(config: dict[str, Any]) -> int:

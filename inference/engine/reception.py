@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inference.engine import protocol
+from inference.engine.asked import Asked
 from inference.engine.commons import NO_COMMONS, Commons
-from inference.engine.encoder.job import Job
 from inference.engine.kinds import mismatch
 from inference.engine.model import LoadedModel
 from inference.engine.prepare import Limits, count, needs_time, prepare
-from inference.engine.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     prompt_tokens: int
-    work: Several[Sequence | Job]
+    work: Several[Asked]
 
 
 class Reception(Protocol):

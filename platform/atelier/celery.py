@@ -9,6 +9,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atelier.settings")
 
 BATCHES_SECONDS = 5.0
 """Until a new batch, or one whose worker died, is found at the latest."""
+DOWNLOADS_SECONDS = 3.0
+"""The same for downloads."""
 
 app = Celery("atelier")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -32,5 +34,10 @@ app.conf.beat_schedule = {
     },
     "forget-old-records": {"task": "accounts.tasks.forget_old_records", "schedule": crontab(minute="29", hour="3")},
     "interrupt-abandoned": {"task": "accounts.tasks.interrupt_abandoned", "schedule": crontab(minute="*/10")},
+    "work-on-downloads": {
+        "task": "inference.tasks.work_on_downloads",
+        "schedule": DOWNLOADS_SECONDS,
+        "options": {"expires": DOWNLOADS_SECONDS},
+    },
     "roll-up-usage": {"task": "accounts.tasks.roll_up_usage", "schedule": crontab(minute="3-59/10")},
 }

@@ -76,6 +76,17 @@ BATCHES_PER_USER = env.integer("ATELIER_BATCHES_PER_USER", 50, minimum=1)
 # Where the worker asks; empty: the gateway that `serve` starts beside it.
 GATEWAY_URL = env.text("ATELIER_GATEWAY_URL")
 
+# --- Models of a hub ---------------------------------------------------------------------------------------------
+# Where downloads go, laid out as Hugging Face's cache; empty: its own one, as HF_HOME and HF_HUB_CACHE say.
+MODEL_DIR = env.path("ATELIER_MODEL_DIR")
+# Seconds without a byte, and attempts more after one that failed, before a download is given up.
+DOWNLOAD_TIMEOUT_SECONDS = env.number("ATELIER_DOWNLOAD_TIMEOUT", 60, minimum=0.1)
+DOWNLOAD_RETRIES = env.integer("ATELIER_DOWNLOAD_RETRIES", 5)
+# Files at once, of one model.
+DOWNLOAD_CONCURRENCY = env.integer("ATELIER_DOWNLOAD_CONCURRENCY", 4, minimum=1)
+# Nothing is asked of a hub. HF_HUB_OFFLINE says the same, to all tools.
+OFFLINE = env.flag("ATELIER_OFFLINE")
+
 # --- Media -------------------------------------------------------------------------------------------------------
 # What requests may name beside http(s) and data URLs: files under one folder, and hosts of private networks.
 MEDIA_DIR = env.existing_folder("ATELIER_MEDIA_DIR")

@@ -12,6 +12,8 @@ urlpatterns = [
     path("", include("accounts.pages.urls")),
     path("admin/", include("console.urls")),
     path("admin/", admin.site.urls),
+    # Before the others, which end with whatever there is not.
+    path("api/", include("inference.api.urls")),
     path("api/", include("accounts.api.urls")),
     path("openapi.json", Document.as_view(), name="schema"),
     path("docs/api/", SwaggerPage.as_view(), name="swagger"),

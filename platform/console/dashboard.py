@@ -21,7 +21,7 @@ from accounts.models import Team, UsageRecord
 from accounts.quotas.limiter import Standing
 from accounts.usage import Sums, used
 from console.gateways import ask
-from inference.admin import listen_for_page, memory
+from inference.admin.engines import listen_for_page, memory
 from inference.engine.options import OptionError, make
 from inference.models import Engine, Model
 

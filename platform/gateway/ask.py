@@ -76,7 +76,7 @@ class Ask:
     tier: Tier | None = None
     """The service tier that was asked for; None: whichever the key has."""
     sources: Sequence[Source] = ()
-    """Where the conversation's pictures and videos come from, in their order."""
+    """Where the conversation's pictures, videos and sounds come from, in their order."""
 
     @property
     def choices(self) -> int:

@@ -10,14 +10,13 @@ from accounts.authentication import Principal
 from gateway import runtime
 from gateway.access import model_for, models_of
 from gateway.answers import encode
-from gateway.catalogue import MODALITIES
 from gateway.context import of
 from gateway.endpoint import KeyedEndpoint
 from gateway.engine_facts import ContextSource, context_of, options_of
 from gateway.health import PATIENCE_SECONDS
 from gateway.request_diagnostics import DiagnosticsLevel
 from inference.client import EngineUnavailable
-from inference.engine.options import FIELDS
+from inference.engine.options import FIELDS, EngineOptions, resolved
 from inference.engine.protocol import Ready, Stats
 from inference.registry import ServedModel
 
@@ -34,8 +33,9 @@ class Modalities(Struct, kw_only=True):
 
 
 class Features(Struct, kw_only=True):
-    """Of the model, and false while its engine is not there: tools, structured output and reasoning. Of the server:
-    all others; embeddings and rerank need a model for it, whichever was asked for."""
+    """Of the model, and false while its engine is not there: tools, structured output, reasoning and the prefix cache.
+    Of the server: all others; embeddings, rerank, transcription and speech need a model for it, whichever was asked
+    for."""
 
     streaming: bool
     tool_calling: bool
@@ -44,8 +44,11 @@ class Features(Struct, kw_only=True):
     reasoning: bool
     reasoning_configured: bool
     """Its thoughts are told apart from its answers."""
+    prefix_caching: bool
     embeddings: bool
     rerank: bool
+    transcription: bool
+    speech: bool
     anthropic_messages: bool
     responses: bool
     files: bool
@@ -97,6 +100,10 @@ class ModelTraits(Struct, kw_only=True):
     model_type: str | None
     architecture_type: str | None
     max_position_embeddings: int | None
+    batching: str | None
+    """"batched", "padded" (long requests slow short ones down) or "single" (one at a time)."""
+    batching_reason: str | None
+    """Why not "batched", in words."""
     is_vlm: bool
     has_chat_template: bool | None
     # There is no list of known faults here that models are held against.
@@ -145,6 +152,11 @@ class Capabilities(KeyedEndpoint):
         await self.answer(encode(described(model, ready, stats, kinds=served, paths=served_paths(), rate_limit=limit)))
 
 
+def caches(ready: Ready, options: EngineOptions) -> bool:
+    """Whether what prompts have in common is computed once. Models that run one request at a time keep nothing."""
+    return ready.batching != "single" and resolved(options).prefix_cache
+
+
 def served_paths() -> set[str]:
     """Which dialects there are is for the router to say, which imports us."""
     from gateway.routing import application
@@ -173,7 +185,7 @@ def described(
     """kinds: of all models that are served."""
     kind = (model.kind or "text") if model else ""
     generates = kind in GENERATING
-    accepts = MODALITIES.get(kind, ["text"]) if model else []
+    accepts = model.modalities if model else ()
     options = options_of(ready) if ready else None
     context = context_of(ready, stats) if ready else None
     traits = ready.traits if ready else None
@@ -185,7 +197,11 @@ def described(
         model_name=model.name if model else None,
         model_type=("mllm" if sees else "llm") if generates else None,
         modalities=Modalities(
-            text="text" in accepts, image=sees, video="video" in accepts, audio_input=False, audio_output=False
+            text="text" in accepts,
+            image=sees,
+            video="video" in accepts,
+            audio_input="audio" in accepts,
+            audio_output=kind == "speech",
         ),
         features=Features(
             streaming=generates,
@@ -194,8 +210,11 @@ def described(
             structured_output=generates and ready is not None,
             reasoning=reasons,
             reasoning_configured=reasons,
+            prefix_caching=ready is not None and options is not None and generates and caches(ready, options),
             embeddings="v1/embeddings" in paths and "embedding" in kinds,
             rerank="v1/rerank" in paths and "reranker" in kinds,
+            transcription="v1/audio/transcriptions" in paths and "transcription" in kinds,
+            speech="v1/audio/speech" in paths and "speech" in kinds,
             anthropic_messages="v1/messages" in paths,
             responses="v1/responses" in paths,
             files="v1/files" in paths,
@@ -226,6 +245,8 @@ def described(
             model_type=traits.model_type if traits else None,
             architecture_type=traits.architecture if traits else None,
             max_position_embeddings=traits.positions if traits else None,
+            batching=ready.batching if ready else None,
+            batching_reason=(ready.batching_reason or None) if ready else None,
             is_vlm=sees,
             has_chat_template=ready.has_chat_template if ready else None,
             has_thinking_tokens=reasons if traits else None,

@@ -10,8 +10,6 @@ from gateway.anthropic.models import VERSION, ModelInfo, ModelPage, introduced, 
 from gateway.endpoint import KeyedEndpoint
 from inference.registry import ServedModel
 
-MODALITIES = {"text": ["text"], "vision": ["text", "image", "video"]}
-
 
 class ModelObject(Struct, kw_only=True):
     """OpenAI's fields, then ours."""
@@ -25,7 +23,8 @@ class ModelObject(Struct, kw_only=True):
     """null until its engine was ready for the first time."""
     modalities: list[str]
     kind: str | None
-    """"text", "vision", "embedding" or "reranker"; null until its engine was ready for the first time."""
+    """"text", "vision", "embedding", "reranker", "transcription" or "speech"; null until its engine was ready for the
+    first time."""
     batching: str | None
     """"batched", "padded" or "single", as protocol.Ready has it; null until its engine was ready for the first time."""
     batching_reason: str | None
@@ -68,7 +67,7 @@ def described(model: ServedModel) -> ModelObject:
         created=model.created,
         state=model.state,
         context_length=model.context_length,
-        modalities=MODALITIES.get(model.kind or "text", ["text"]),
+        modalities=list(model.modalities),
         kind=model.kind,
         batching=model.batching,
         batching_reason=model.batching_reason,

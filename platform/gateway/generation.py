@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -28,6 +28,7 @@ from gateway.tiers import TOLD, class_for
 from inference.client import EngineDied, EngineUnavailable, Generation
 from inference.engine.protocol import (
     Accepted,
+    AudioDelta,
     Begun,
     Delta,
     Embedded,
@@ -39,6 +40,8 @@ from inference.engine.protocol import (
     Ranked,
     Ready,
     Tally,
+    Transcribed,
+    TranscriptDelta,
 )
 from inference.registry import ServedModel
 
@@ -55,6 +58,8 @@ class Step:
     events: list[Delta | Ended]
     """In their order, an answer's neighbouring deltas joined."""
     finished: Finished | None
+    pieces: list[TranscriptDelta | AudioDelta] = field(default_factory=list)
+    """Of a transcript or of a file of sound."""
 
 
 @asynccontextmanager
@@ -102,11 +107,11 @@ async def _running(
         await insist(run.settle())
 
 
-def check_sees(model: ServedModel, ask: Ask) -> None:
-    """Raises ApiError for pictures to a model that is known to see nothing: they need not be fetched."""
-    if ask.sources and model.kind not in (None, "vision"):
-        first = ask.sources[0]
-        raise refusals.sees_nothing(model.name, first.where, first.kind)
+def check_takes(model: ServedModel, ask: Ask) -> None:
+    """Raises ApiError for media that the model is known not to take: they need not be fetched."""
+    for source in ask.sources:
+        if not model.takes(source.kind):
+            raise refusals.not_taken(model.name, source.where, source.kind)
 
 
 def time_limit(model: ServedModel) -> tuple[float, str]:
@@ -141,8 +146,8 @@ class Run:
         """What we saw ourselves, for when the engine can't tell any more."""
         self._tally: Tally | None = None
         self._ttft_ms: float | None = None
-        self.result: Embedded | Ranked | None = None
-        """What a request has asked for that writes no text; there before the last step."""
+        self.result: Embedded | Ranked | Transcribed | None = None
+        """What a request has asked for, where that is one thing; there before the last step."""
         self.outcome: str | None = None
         """How it ended, in the ledger's words; None while it runs."""
 
@@ -160,7 +165,7 @@ class Run:
     async def start(self) -> None:
         """Opens the row, waits for the engine and sends it the request. Raises ApiError, EngineUnavailable."""
         if isinstance(self._ask, Ask):
-            check_sees(self._model, self._ask)
+            check_takes(self._model, self._ask)
         await insist(self._open())
         if isinstance(self._ask, Ask) and self._ask.sources:
             # Who is over a limit has nothing fetched; who fetches is within those of requests at once.
@@ -189,6 +194,7 @@ class Run:
         """Raises ApiError for a request that the engine failed, EngineDied, and StopAsyncIteration after the end."""
         assert self._generation is not None and self._meter is not None
         events: list[Delta | Ended] = []
+        pieces: list[TranscriptDelta | AudioDelta] = []
         for event in await anext(self._generation):
             match event:
                 case Delta():
@@ -198,7 +204,9 @@ class Run:
                 case Ended():
                     self._open_answers.discard(event.choice)
                     events.append(event)
-                case Embedded() | Ranked():
+                case TranscriptDelta() | AudioDelta():
+                    pieces.append(event)
+                case Embedded() | Ranked() | Transcribed():
                     self.result = event
                 case Accepted():
                     self._context.prompt_tokens = self._received.prompt_tokens = event.prompt_tokens
@@ -217,11 +225,11 @@ class Run:
                         event.reason = "length"
                         events += [Ended(event.id, choice, "length") for choice in sorted(self._open_answers)]
                     await self._finished(event)
-                    return Step(events, event)
+                    return Step(events, event, pieces)
         if not self._cut and not await self._meter.allows(self._received.completion_tokens):
             self._cut = True
             self._generation.cancel()
-        return Step(events, None)
+        return Step(events, None, pieces)
 
     @property
     def has_first_token(self) -> bool:

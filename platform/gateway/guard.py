@@ -33,8 +33,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-UPLOADS = "/v1/files"
-"""Where bodies are files, which have a limit of their own."""
+UPLOADS = {
+    "/v1/files": ("MAX_FILE_BYTES", "ATELIER_MAX_FILE_MB"),
+    "/v1/audio/transcriptions": ("MAX_AUDIO_BYTES", "ATELIER_MAX_AUDIO_MB"),
+    "/v1/audio/translations": ("MAX_AUDIO_BYTES", "ATELIER_MAX_AUDIO_MB"),
+}
+"""Where bodies are forms with a file, which has a limit of its own: its setting, and what the operator calls that."""
 
 
 class Guard:
@@ -186,11 +190,13 @@ def refusal(scope: Scope, gateway: "runtime.Runtime") -> ApiError | None:
 
 def oversized(path: str, size: int) -> ApiError | None:
     """What to say of a body of so many bytes, if it is too large for that path."""
-    if path == UPLOADS:
-        limit = settings.MAX_FILE_BYTES
-        return errors.request_too_large(limit, "ATELIER_MAX_FILE_MB") if size > limit + FORM_BYTES else None
     limit = settings.MAX_BODY_BYTES
-    return errors.request_too_large(limit) if size > limit else None
+    if path not in UPLOADS:
+        return errors.request_too_large(limit) if size > limit else None
+    name, variable = UPLOADS[path]
+    of_file = getattr(settings, name)
+    # A file that is too large, in a body that is not, is for the endpoint to refuse, by its field's name.
+    return errors.request_too_large(of_file, variable) if size > max(of_file + FORM_BYTES, limit) else None
 
 
 def unknown_host(scope: Scope) -> str | None:

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from gateway import errors
 from gateway.body import one_of
 from gateway.media.rules import Kind, from_settings
-from gateway.media.shapes import ImageUrl, MediaUrl, of_image_url, of_media_url
+from gateway.media.shapes import ImageUrl, InputAudio, MediaUrl, of_image_url, of_input_audio, of_media_url
 from gateway.media.source import Source
 
 ROLES = {
@@ -28,12 +28,14 @@ MostFrames = Annotated[int, Meta(ge=1, le=768)]
 
 
 class Part(Struct):
-    type: Annotated[str, one_of(("text", "refusal", "image_url", "video_url", "video"))]
+    type: Annotated[str, one_of(("text", "refusal", "image_url", "video_url", "video", "input_audio", "audio_url"))]
     text: str | None = None
     refusal: str | None = None
     image_url: ImageUrl | str | None = None
     video_url: MediaUrl | str | None = None
     video: MediaUrl | str | None = None
+    input_audio: InputAudio | None = None
+    audio_url: MediaUrl | str | None = None
     fps: FramesPerSecond | None = None
     """Of a video, as is `max_frames`; before what the request says for all of its videos."""
     max_frames: MostFrames | None = None
@@ -63,9 +65,9 @@ class Message(Struct):
     audio: dict[str, Any] | None = None
 
 
-UNREAD_PARTS = {"input_audio", "audio_url", "file", "image"}
+UNREAD_PARTS = {"file", "image"}
 """Parts that can't be read yet."""
-MEDIA_PARTS = {"image_url", "video_url", "video"}
+MEDIA_PARTS = {"image_url", "video_url", "video", "input_audio", "audio_url"}
 IMAGE = {"type": "image"}
 """What stands in a template's messages for the next of their pictures."""
 SEEING = ("user", "tool")
@@ -166,17 +168,28 @@ def _part_of(part: Part, role: str, where: str, sources: list[Source]) -> dict[s
     if part.type not in MEDIA_PARTS:
         return {"type": "text", "text": _text_of(part, where)}
     if role not in SEEING:
-        raise errors.invalid(f"`{where}`: only users and tools show pictures and videos, not the {role}.", param=where)
+        raise errors.invalid(
+            f"`{where}`: only users and tools show pictures and videos and play sounds, not the {role}.", param=where
+        )
     field = f"{where}.{part.type}"
     given = getattr(part, part.type)
     if given is None:
         raise errors.invalid(f"`{field}` is required.", param=field)
-    if part.type == "image_url":
-        sources.append(of_image_url(given, field, from_settings()))
-        return IMAGE
-    sources.append(of_media_url(given, Kind.VIDEO, field, from_settings()))
-    wishes = {"fps": part.fps, "max_frames": part.max_frames}
-    return {"type": "video", **{name: wish for name, wish in wishes.items() if wish is not None}}
+    rules = from_settings()
+    match part.type:
+        case "image_url":
+            sources.append(of_image_url(given, field, rules))
+            return IMAGE
+        case "input_audio":
+            sources.append(of_input_audio(given, field, rules))
+            return {"type": "audio"}
+        case "audio_url":
+            sources.append(of_media_url(given, Kind.AUDIO, field, rules))
+            return {"type": "audio"}
+        case _:
+            sources.append(of_media_url(given, Kind.VIDEO, field, rules))
+            wishes = {"fps": part.fps, "max_frames": part.max_frames}
+            return {"type": "video", **{name: wish for name, wish in wishes.items() if wish is not None}}
 
 
 def _text_of(part: Part, where: str) -> str:

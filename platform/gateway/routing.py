@@ -6,6 +6,9 @@ from django.urls import path, re_path
 from gateway import errors
 from gateway.anthropic.endpoint import CountTokens, Messages
 from gateway.anthropic.errors import speak as speak_anthropic
+from gateway.audio.speech import Speech
+from gateway.audio.transcriptions import Transcriptions, Translations
+from gateway.audio.voices import Voices
 from gateway.batches.endpoint import Batches, CancelBatch, OneBatch
 from gateway.cancelling import RunningRequest
 from gateway.capabilities import Capabilities
@@ -33,6 +36,10 @@ class Unknown(Endpoint):
 application = Guard(
     URLRouter(
         [
+            path("v1/audio/speech", Speech.as_asgi()),
+            path("v1/audio/transcriptions", Transcriptions.as_asgi()),
+            path("v1/audio/translations", Translations.as_asgi()),
+            path("v1/audio/voices", Voices.as_asgi()),
             path("v1/batches", Batches.as_asgi()),
             re_path(r"^v1/batches/(?P<id>[^/]+)\Z", OneBatch.as_asgi()),
             re_path(r"^v1/batches/(?P<id>[^/]+)/cancel\Z", CancelBatch.as_asgi()),

@@ -39,7 +39,8 @@ class LimitedRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
     def handleContentChunk(self, data: bytes) -> None:
         # The path is not known here yet, but only files come in forms.
         form = any(b"multipart/" in value.lower() for value in self.requestHeaders.getRawHeaders(b"content-type", []))
-        limit = settings.MAX_FILE_BYTES + FORM_BYTES if form else settings.MAX_BODY_BYTES
+        largest = max(settings.MAX_FILE_BYTES, settings.MAX_AUDIO_BYTES)
+        limit = largest + FORM_BYTES if form else settings.MAX_BODY_BYTES
         kept = data[: max(limit, settings.MAX_BODY_BYTES) + 1 - self._kept]
         self._kept += len(kept)
         super().handleContentChunk(kept)

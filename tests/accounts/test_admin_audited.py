@@ -33,6 +33,7 @@ from accounts.notices import do_announce
 from accounts.prices import do_set_price
 from accounts.quotas.verbs import do_set_quota
 from accounts.services import do_create_team, do_create_user, do_issue_key
+from inference.downloads import do_request_download
 from inference.models import Model, SharedPrefix
 from inference.services import do_share_prefix
 from tests.accounts.admin_pages import change_form, page, team_form
@@ -316,7 +317,27 @@ def _(client: Client) -> Any:
     return client.post(reverse("admin:inference_sharedprefix_changelist"), data)
 
 
-READS = {"export usagerecord", "export usagedaily"}
+def a_hub_model() -> Model:
+    return Model.objects.create(name="org/model", source="org/model")
+
+
+@tries("add model")
+def _(client: Client) -> Any:
+    return client.post(reverse("admin:inference_model_add"), {"source": "org/model", "do": "add"})
+
+
+@tries("download model")
+def _(client: Client) -> Any:
+    return client.post(reverse("admin:inference_model_download", args=[a_hub_model().pk]))
+
+
+@tries("cancel model")
+def _(client: Client) -> Any:
+    download = do_request_download(a_hub_model(), acting_user=None)
+    return client.post(reverse("admin:inference_model_cancel", args=[download.model_id]))
+
+
+READS = {"export usagerecord", "export usagedaily", "progress model"}
 """What changes nothing."""
 
 

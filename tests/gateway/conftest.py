@@ -3,6 +3,7 @@ chosen moment. Everything else runs against the `server` of tests/conftest.py, w
 
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import openai
@@ -14,6 +15,7 @@ from gateway import runtime
 from inference.models import Deployment, Engine, Model
 from inference.services import endpoint_of
 from tests.gateway.local import LocalGateway
+from tests.support.audio_made import make_pocket, make_whisper
 from tests.support.server import Server
 
 
@@ -28,6 +30,20 @@ async def gateway(transactional_db: None) -> AsyncIterator[LocalGateway]:
 
     yield LocalGateway(*await database_sync_to_async(prepare)())
     await runtime.current().close()
+
+
+@pytest.fixture(scope="session")
+def audio_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("audio-models")
+    return {"hears": make_whisper(folder / "hears"), "speaks": make_pocket(folder / "speaks")}
+
+
+@pytest.fixture(scope="session")
+def audio_server(tmp_path_factory: pytest.TempPathFactory, audio_folders: dict[str, Path]) -> Iterator[Server]:
+    """A chat model, one that transcribes and one that speaks; sounds may have 1 MB."""
+    models = ["atelier-tiny", *map(str, audio_folders.values())]
+    with Server(tmp_path_factory.mktemp("audio"), *models, ATELIER_MAX_AUDIO_MB="1") as running:
+        yield running
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ FIELDS = {
     "modalities": {"text", "image", "video", "audio_input", "audio_output"},
     "features": {
         "streaming", "tool_calling", "auto_tool_choice", "structured_output", "reasoning", "reasoning_configured",
-        "embeddings", "rerank", "anthropic_messages", "responses", "files", "batches", "mcp", "request_diagnostics",
-        "request_cancellation", "strict_model_id", "strict_parameters",
+        "prefix_caching",
+        "embeddings", "rerank", "transcription", "speech", "anthropic_messages", "responses", "files", "batches", "mcp",
+        "request_diagnostics", "request_cancellation", "strict_model_id", "strict_parameters",
     },
     "policies": {"repetition"},
     "diagnostics": {"enabled", "levels", "default_level", "deep_supported"},
@@ -30,7 +31,8 @@ FIELDS = {
         "effective_context_source",
     },
     "model_traits": {
-        "model_type", "architecture_type", "max_position_embeddings", "is_vlm", "has_chat_template", "known_issues",
+        "model_type", "architecture_type", "max_position_embeddings", "batching", "batching_reason",
+        "is_vlm", "has_chat_template", "known_issues",
         "triage_available", "triage_status", "triage_version", "has_thinking_tokens", "reasoning_mechanism",
         "triage_error",
     },

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import io
 import itertools
 import json
 import re
@@ -13,6 +14,10 @@ from typing import Any
 
 import anthropic.resources.messages.batches
 import anthropic.resources.messages.messages
+import openai.resources.audio.speech
+import openai.resources.audio.transcriptions
+import openai.resources.audio.translations
+import openai.resources.audio.voices
 import openai.resources.batches
 import openai.resources.chat.completions.completions
 import openai.resources.chat.completions.messages
@@ -28,18 +33,25 @@ from anthropic.types import ContentBlockParam, message_count_tokens_params, mess
 from msgspec import Struct
 from openai.types import completion_create_params as completion_params
 from openai.types import embedding_create_params as embedding_params
+from openai.types.audio import speech_create_params as speech_params
+from openai.types.audio import transcription_create_params as transcription_params
+from openai.types.audio import translation_create_params as translation_params
 from openai.types.chat import ChatCompletionContentPartParam, ChatCompletionMessageParam
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.responses import ResponseInputParam, response_create_params
 
 from gateway.anthropic import request as anthropic_request
 from gateway.anthropic.endpoint import Messages
+from gateway.audio.form import TranscriptionForm, TranslationForm
+from gateway.audio.speech import Speech, SpeechRequest
+from gateway.audio.transcriptions import Transcriptions, Translations
 from gateway.body import decode, refuse_unsupported
 from gateway.chat import ChatCompletions, ChatRequest
 from gateway.completions import CompletionRequest, Completions
 from gateway.context import RequestContext
 from gateway.embeddings import EmbeddingRequest, Embeddings
 from gateway.errors import ApiError
+from gateway.forms import Upload
 from gateway.responses import items
 from gateway.responses.given import read_items
 from gateway.responses.request import CreateRequest, ask_of, read
@@ -146,6 +158,30 @@ def count(body: bytes, context: RequestContext) -> None:
     context.ignored = anthropic_request.ignored(fields, anthropic_request.KNOWN_OF_COUNT)
 
 
+def as_form(parse: Callable[[Upload, RequestContext], Any]) -> Callable[[bytes, RequestContext], Any]:
+    """Takes JSON as the SDK makes a form of it."""
+
+    def parse_json(body: bytes, context: RequestContext) -> Any:
+        parts: list[tuple[str, str]] = []
+        for name, value in json.loads(body).items():
+            match value:
+                case list():
+                    parts += [(f"{name}[]", str(each)) for each in value]
+                case dict():
+                    parts += [(f"{name}[{key}]", str(each)) for key, each in value.items()]
+                case _:
+                    parts.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
+        form = b"".join(
+            b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+            % (name.encode(), b'; filename="a"' if name == "file" else b"", value.encode())
+            for name, value in parts
+        )
+        form += b"--x--\r\n"
+        return parse(Upload(io.BytesIO(form), len(form), "multipart/form-data; boundary=x"), context)
+
+    return parse_json
+
+
 @dataclass(frozen=True)
 class Dialect:
     section: str
@@ -161,6 +197,14 @@ DIALECTS = [
     Dialect("Chat", chat_params, ChatRequest, ChatCompletions().parse, {"model": "m", "messages": [USER]}),
     Dialect("Completions", completion_params, CompletionRequest, Completions().parse, {"model": "m", "prompt": "a"}),
     Dialect("Embeddings", embedding_params, EmbeddingRequest, Embeddings().parse, {"model": "m", "input": "a"}),
+    Dialect(
+        "Transcriptions", transcription_params, TranscriptionForm, as_form(Transcriptions().parse),
+        {"model": "m", "file": "a"},
+    ),
+    Dialect(
+        "Translations", translation_params, TranslationForm, as_form(Translations().parse), {"model": "m", "file": "a"}
+    ),
+    Dialect("Speech", speech_params, SpeechRequest, Speech().parse, {"model": "m", "input": "a", "voice": "b"}),
     Dialect("Responses", response_create_params, CreateRequest, responses, {"model": "m", "input": "a"}),
     Dialect(
         "Messages", message_create_params, anthropic_request.MessagesRequest, Messages().parse,
@@ -291,6 +335,10 @@ RESOURCES = [
     openai.resources.chat.completions.messages,
     openai.resources.completions,
     openai.resources.embeddings,
+    openai.resources.audio.transcriptions,
+    openai.resources.audio.translations,
+    openai.resources.audio.speech,
+    openai.resources.audio.voices,
     openai.resources.files,
     openai.resources.batches,
     openai.resources.models,

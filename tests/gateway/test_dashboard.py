@@ -19,7 +19,7 @@ from accounts.models import ApiKey, Team, UsageRecord, User
 from accounts.quotas.verbs import do_set_quota
 from accounts.services import do_create_team, do_create_user
 from console.dashboard import failures, today
-from inference import admin
+from inference.admin import engines as admin
 from inference.models import Deployment, Engine
 from tests.gateway.local import LocalGateway
 from tests.gateway.scripts import answers

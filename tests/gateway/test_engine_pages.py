@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from accounts.services import do_create_user
-from inference import admin
+from inference.admin import engines as admin
 from inference.engine.protocol import Stats
 from inference.models import Deployment, Engine
 from inference.services import do_record_engine

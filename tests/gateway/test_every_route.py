@@ -36,6 +36,8 @@ from accounts.services import (
 from atelier.asgi import application
 from gateway import diagnostics
 from gateway.routing import application as gateway_application
+from inference.downloads import do_request_download
+from inference.models import Model
 from tests.gateway.asgi_driver import Exchange, ask
 from tests.gateway.local import LocalGateway
 from tests.gateway.route_table import DJANGO, DOORS, GATEWAY, OWN_PAGES, STAFF_ONLY, WHO, Row
@@ -44,7 +46,7 @@ from tests.gateway.scripts import answers, begins_and_waits, body
 ABSENT = {
     "team": "no-such-team", "member": "nobody", "service": "nobody@zebra", "mia": "nobody", "response": "resp_none",
     "running": "req_none", "uid": "OTk5OTk5", "file": f"file-{'0' * 32}", "batch": f"batch_{'0' * 32}",
-    **dict.fromkeys(("key", "private", "quota", "team_quota", "invitation"), "999999"),
+    **dict.fromkeys(("key", "private", "quota", "team_quota", "invitation", "model", "download"), "999999"),
 }  # fmt: skip
 """Names and ids that there are not, by placeholder."""
 TEAM_ROLES = {"colleague": "member", "viewer": "viewer", "owner": "owner", "herself": "member"}
@@ -145,6 +147,10 @@ class World:
                 return self.file().file_id
             case "batch":
                 return self.batch()
+            case "model":
+                return str(self.model().pk)
+            case "download":
+                return str(do_request_download(self.model(), acting_user=None).pk)
             case "response":
                 return self.response(f"resp_{name}")
         raise AssertionError(f"nobody knows how to make {what}")
@@ -172,6 +178,9 @@ class World:
             input_file_id=self.file().file_id, expires_at=timezone.now() + timedelta(days=1),
         )  # fmt: skip
         return batch.batch_id
+
+    def model(self) -> Model:
+        return Model.objects.create(name=f"org/model-{self.count}", source=f"org/model-{self.count}")
 
     def response(self, id: str) -> str:
         said = {"id": id, "object": "response", "output": [], "metadata": {"said": "quagga"}}

@@ -27,6 +27,7 @@ from gateway.schema.examples import BATCHES, CHAT, FILES
 from gateway.schema.operations import OPERATIONS
 from gateway.schema.statuses import REFUSALS
 from inference.sources import DEFAULT_MODEL
+from tests.support.audio_made import make_pocket, make_whisper
 from tests.support.browser import chromium_page
 from tests.support.encoders_made import make_embedder, make_reranker
 from tests.support.server import Server
@@ -56,7 +57,13 @@ NEVER_GIVEN = {"POST /v1/responses/{id}/cancel"}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that has a model for every endpoint, and says little where a request sets no limit."""
     folder = tmp_path_factory.mktemp("served")
-    models = [DEFAULT_MODEL, make_embedder(folder / "embedder"), make_reranker(folder / "reranker")]
+    models = [
+        DEFAULT_MODEL,
+        make_embedder(folder / "embedder"),
+        make_reranker(folder / "reranker"),
+        make_whisper(folder / "transcriber"),
+        make_pocket(folder / "talker"),
+    ]
     with Server(folder / "data", *map(str, models), ATELIER_DEFAULT_MAX_TOKENS=str(SHORT)) as running:
         yield running
 

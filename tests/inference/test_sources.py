@@ -33,7 +33,16 @@ def test_a_folder_is_known_by_its_name_and_by_its_path_as_given(tmp_path, monkey
 @pytest.mark.parametrize("given", ["mlx-community/Qwen3-4B-4bit", "gpt2"])
 def test_a_hugging_face_id(given):
     source = parse_source(given)
-    assert (source.name, source.source, load_path(source.source)) == (given, given, given)
+    assert (source.name, source.source, source.revision) == (given, given, "")
+    assert parse_source(f"{given}@v1.0").revision == "v1.0" and parse_source(f"{given}@v1.0").name == given
+    with pytest.raises(SourceError, match=f"`atelier download {given}` gets it"):
+        load_path(source.source)
+
+
+@pytest.mark.parametrize("revision", ["", "../main", "a b", "/main", "x" * 201, "a..b"])
+def test_what_can_be_no_revision_is_refused(revision):
+    with pytest.raises(SourceError, match="can be no revision"):
+        parse_source(f"org/model@{revision}")
 
 
 @pytest.mark.parametrize("given", ["/nowhere", "./nowhere", "~/nowhere", "a b", "a/b/c", "", "builtin:nobody"])

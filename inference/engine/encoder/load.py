@@ -17,7 +17,7 @@ from inference.engine.encoder.embed import Embedder
 from inference.engine.encoder.encoder import Encoder
 from inference.engine.encoder.job import Text
 from inference.engine.encoder.rerank import PairReranker
-from inference.engine.model import ModelError
+from inference.engine.model import ModelError, own_code
 from inference.engine.protocol import ModelKind
 
 SHORT, LONG = 5, 17
@@ -30,8 +30,12 @@ def load_encoder(source: str, name: str, kind: ModelKind) -> Encoder:
     """Loads a folder or a Hugging Face id. Raises ModelError. To be called by the thread that will run the model."""
     try:
         folder = get_model_path(str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source)
+        if reason := own_code(folder):
+            raise ModelError(f"{source} can't be loaded: {reason}.")
         encoder = _embedder(folder, name) if kind == "embedding" else _reranker(folder, name)
         mx.eval(encoder.model.parameters())
+    except ModelError:
+        raise
     except FileNotFoundError as error:
         raise ModelError(f"{source}: {error}") from error
     except Exception as error:  # whatever a foreign model's files make its loaders raise

@@ -39,7 +39,7 @@ class EncoderReception:
 
     def prepare(self, client: bytes, request: protocol.Request) -> Prepared:
         texts = self._encoder.read(request)
-        assert not isinstance(request, protocol.Generate)
+        assert isinstance(request, protocol.Embed | protocol.Rerank)
         context = self._context(self._encoder.context_length)
         for index, text in enumerate(texts):
             if len(text.ids) > context:

@@ -113,6 +113,11 @@ def describe(model: Any) -> Layout:
     caches = make_prompt_cache(model)
     model(mx.arange(1, PROBE + 1, dtype=mx.int32)[None], cache=caches)
     mx.eval([cache.state for cache in caches if not cache.empty()])
+    return layout_of(caches)
+
+
+def layout_of(caches: list[Any]) -> Layout:
+    """Of a model's caches after some tokens; shapes are enough, nothing is evaluated. Raises NoLayout."""
     leaves: list[Leaf] = []
 
     def visit(cache: Any) -> Tree:

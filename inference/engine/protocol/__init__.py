@@ -10,12 +10,17 @@ with one Ended for each answer before a Finished. Those of an Embed or Rerank ar
 
     Accepted, Embedded | Ranked, Finished                                             (or Failed for what is left)
 
+those of a Transcribe or Speak
+
+    Accepted, Begun, FirstToken, (TranscriptDelta | AudioDelta)*, Transcribed, Finished           (likewise)
+
 A Generate that is `held` stays at Accepted until its client says Proceed. A Count is answered with one
 Counted | Failed, a Reconcile with one Reconciled. Others import from here, not from the modules.
 """
 
 from inference.engine.protocol.events import (
     Accepted,
+    AudioDelta,
     Begun,
     CallDelta,
     Counted,
@@ -34,13 +39,18 @@ from inference.engine.protocol.events import (
     Ranked,
     Ready,
     Reconciled,
+    Segment,
     Stats,
     Tally,
     TokenLogprob,
     TopLogprob,
     Traits,
+    Transcribed,
+    TranscriptDelta,
+    Word,
 )
 from inference.engine.protocol.requests import (
+    AudioFormat,
     Cancel,
     ClientMessage,
     Count,
@@ -56,6 +66,8 @@ from inference.engine.protocol.requests import (
     Sampling,
     Share,
     SharedText,
+    Speak,
+    Transcribe,
 )
 from inference.engine.protocol.wire import (
     LOAD_FAILED,
@@ -70,6 +82,8 @@ __all__ = [
     "LOAD_FAILED",
     "PARENT",
     "Accepted",
+    "AudioDelta",
+    "AudioFormat",
     "Begun",
     "CallDelta",
     "Cancel",
@@ -101,13 +115,19 @@ __all__ = [
     "Request",
     "Rerank",
     "Sampling",
+    "Segment",
     "Share",
     "SharedText",
+    "Speak",
     "Stats",
     "Tally",
     "TokenLogprob",
     "TopLogprob",
     "Traits",
+    "Transcribe",
+    "Transcribed",
+    "TranscriptDelta",
+    "Word",
     "addresses",
     "decode_client_message",
     "decode_events",

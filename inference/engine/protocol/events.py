@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-ModelKind = Literal["text", "vision", "embedding", "reranker"]
+ModelKind = Literal["text", "vision", "embedding", "reranker", "transcription", "speech"]
 
 
 class Traits(msgspec.Struct, frozen=True):
@@ -34,7 +34,11 @@ class Ready(msgspec.Struct, tag=True):
     """How it runs: "batched", "padded" (long rows slow short ones down) or "single" (one request at a time)."""
     batching_reason: str = ""
     kind: ModelKind = "text"
+    modalities: list[str] = []
+    """What prompts may be made of: "text", "image", "video", "audio"; empty: as its kind would have it."""
     traits: Traits = Traits()
+    voices: list[str] = []
+    """That a speech model has."""
     options: dict[str, Any] = {}
     """What it runs with, as far as that is not the default: see `inference.engine.options`."""
 
@@ -184,6 +188,55 @@ class Ranked(msgspec.Struct, tag=True):
     """Of query and document together, for each."""
 
 
+class Segment(msgspec.Struct, array_like=True):
+    """A stretch of a transcript. Times are in seconds from the sound's beginning; the numbers are 0 where the model
+    has none."""
+
+    start: float
+    end: float
+    text: str
+    tokens: list[int] = []
+    seek: int = 0
+    """Where the window began in which it was heard, in hundredths of a second."""
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+
+
+class Word(msgspec.Struct, array_like=True):
+    word: str
+    start: float
+    end: float
+
+
+class TranscriptDelta(msgspec.Struct, tag=True):
+    """More of a transcript that is wanted piece by piece."""
+
+    id: str
+    text: str
+
+
+class Transcribed(msgspec.Struct, tag=True):
+    """The whole transcript that a Transcribe asked for."""
+
+    id: str
+    text: str
+    language: str
+    """In English and small letters, as `german`; empty where nobody knows."""
+    seconds: float
+    """Of the sound."""
+    segments: list[Segment]
+    words: list[Word]
+
+
+class AudioDelta(msgspec.Struct, tag=True):
+    """More of the sound that a Speak asked for, in its format: all of them, one behind the other, are one file."""
+
+    id: str
+    data: bytes
+
+
 FailureCode = Literal[
     "unsupported_model", "invalid_prompt", "invalid_format", "context_length_exceeded", "server_is_overloaded",
     "timeout", "engine_error", "media_unreadable", "media_unsupported", "media_too_large",
@@ -257,6 +310,6 @@ class Stats(msgspec.Struct, tag=True):
 
 
 Event = (
-    Ready | Accepted | Begun | FirstToken | Delta | Ended | Embedded | Ranked | Finished | Failed
-    | Counted | Reconciled | Stats
+    Ready | Accepted | Begun | FirstToken | Delta | Ended | Embedded | Ranked | TranscriptDelta | Transcribed
+    | AudioDelta | Finished | Failed | Counted | Reconciled | Stats
 )  # fmt: skip

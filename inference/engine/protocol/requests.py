@@ -128,7 +128,48 @@ class Rerank(msgspec.Struct, tag=True, omit_defaults=True):
     instance: str = ""
 
 
-Request = Generate | Embed | Rerank
+class Transcribe(msgspec.Struct, tag=True, omit_defaults=True):
+    """What is said in a sound, from a transcription model."""
+
+    id: str
+    sound: Media
+    task: Literal["transcribe", "translate"] = "transcribe"
+    """To translate is to write English, whatever is spoken."""
+    language: str | None = None
+    """ISO 639-1, of what is spoken; None: the model is to tell."""
+    prompt: str | None = None
+    """What may have been said before, for names and style."""
+    temperature: float = 0.0
+    """0: greedy, and hotter where that goes wrong."""
+    words: bool = False
+    """Each word's times are wanted."""
+    stream: bool = False
+    """The text is wanted piece by piece."""
+    user: str = ""
+    """As in Generate, as is `instance`."""
+    instance: str = ""
+
+
+AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
+"""pcm: 16 bits, little-endian, one channel of 24,000 Hz, and nothing around it."""
+
+
+class Speak(msgspec.Struct, tag=True, omit_defaults=True):
+    """A text read out, from a speech model."""
+
+    id: str
+    text: str
+    voice: str = ""
+    """One of those that `Ready` names; empty: whichever the model takes by itself."""
+    instructions: str | None = None
+    format: AudioFormat = "mp3"
+    speed: float = 1.0
+    user: str = ""
+    """As in Generate, as is `instance`."""
+    instance: str = ""
+
+
+Request = Generate | Embed | Rerank | Transcribe | Speak
 
 
 class SharedText(msgspec.Struct, frozen=True):

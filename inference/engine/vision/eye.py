@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 class Eye:
     """`read` is for the intake threads, `look` for the step thread."""
 
+    modalities = ["text", "image", "video"]
+    """What conversations may be made of."""
     hears = False
     rate = 0
     """Of sounds, in hertz."""

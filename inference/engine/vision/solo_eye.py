@@ -48,7 +48,7 @@ class SoloEye:
     @property
     def modalities(self) -> list[str]:
         """What conversations may be made of."""
-        return ["text", "image", *(["audio"] if self.hears else [])]
+        return ["text", "image", "video", *(["audio"] if self.hears else [])]
 
     def choice(self, fps: float | None, max_frames: int | None) -> clips.Choice:
         """As `Eye.choice`."""

@@ -16,7 +16,7 @@ from atelier import env
 from atelier.doctor.finding import Finding
 from gateway.diagnostics import LITTLE_BYTES, SCARCE_BYTES
 from inference.models import Model
-from inference.sources import BUILTIN_PREFIX, load_path
+from inference.sources import SourceError, is_of_hub, load_path
 
 SHORTEST_SECRET = 32
 
@@ -78,13 +78,18 @@ def check_time_zones() -> Finding:
 
 
 def check_models() -> Finding:
-    """Folders only: what comes from Hugging Face is its engine's to find."""
+    """Folders, and what was downloaded."""
     missing, served = [], False
     for model in Model.objects.prefetch_related("deployments"):
-        path = Path(load_path(model.source))
-        if not path.is_absolute() or (model.source.startswith(BUILTIN_PREFIX) and path.is_dir()):
+        if is_of_hub(model.source) and not model.commit:
+            # It may just come, or nobody has wanted it yet.
             continue
-        if not os.access(path / "config.json", os.R_OK):
+        try:
+            path = Path(load_path(model.source, model.commit))
+            readable = os.access(path / "config.json", os.R_OK)
+        except SourceError:
+            path, readable = Path(model.source), False
+        if not readable:
             missing.append(f"{model} ({path})")
             served = served or bool(model.deployments.all())
     if missing:

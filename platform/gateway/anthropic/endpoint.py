@@ -25,7 +25,7 @@ from gateway.ask import Ask
 from gateway.body import decode, refuse_unsupported
 from gateway.context import RequestContext, of
 from gateway.endpoint import GenerationEndpoint, KeyedEndpoint, Parsed, refuse_ignored
-from gateway.generation import check_sees, time_limit
+from gateway.generation import check_takes, time_limit
 from inference.client import EngineDied, EngineUnavailable
 from inference.engine.protocol import Failed
 
@@ -63,7 +63,7 @@ async def count(context: RequestContext, principal: Principal, ask: Ask) -> int:
     ApiError."""
     gateway = runtime.current()
     model = await model_for(gateway, principal, ask.model)
-    check_sees(model, ask)
+    check_takes(model, ask)
     limit, named = time_limit(model)
     try:
         async with asyncio.timeout(limit):

@@ -1,8 +1,6 @@
 """`/v1/files` and what is below it."""
 
-import asyncio
 import re
-import tempfile
 
 from channels.db import database_sync_to_async
 from django.utils.http import content_disposition_header
@@ -14,12 +12,11 @@ from accounts.models import Scope, StoredFile, User
 from gateway import errors
 from gateway.answers import encode
 from gateway.endpoint import KeyedEndpoint
-from gateway.files.upload import PURPOSES, Upload, store
+from gateway.files.upload import PURPOSES, store
+from gateway.forms import FormEndpoint
 from gateway.paging import is_ascending, limit_of, page, query_of
 
 MOST_LISTED = 10_000
-IN_MEMORY_BYTES = 1 << 20
-"""Of an upload; what is more waits on disk until all of it is there."""
 POSSIBLE = re.compile(r"file-[0-9a-f]{32}")
 
 
@@ -62,23 +59,15 @@ class DeletedFile(Struct):
     deleted: bool = True
 
 
-class Files(KeyedEndpoint):
+class Files(FormEndpoint):
     """`GET` and `POST /v1/files`."""
 
     methods = ("GET", "HEAD", "POST")
     needs = Scope.BATCH
     parameters = ("after", "limit", "order", "purpose")
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)
-        self._upload = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  # closed by `handle`
-
-    async def keep(self, piece: bytes) -> bytes:
-        await asyncio.to_thread(self._upload.write, piece)
-        return b""
-
     async def handle(self, body: bytes) -> None:
-        with self._upload:
+        with self.kept:
             if self.scope["method"] == "POST":
                 await self._store()
             else:
@@ -86,12 +75,8 @@ class Files(KeyedEndpoint):
 
     async def _store(self) -> None:
         query_of(self.scope, ())
-        headers = dict(self.scope["headers"])
-        size = self._upload.tell()
-        self._upload.seek(0)
-        upload = Upload(self._upload, size, headers.get(b"content-type", b"").decode("latin-1"))
         # In a thread of the request's own: it may take long, and the ledger's must not wait for it.
-        file = await database_sync_to_async(store)(upload, self.principal)
+        file = await database_sync_to_async(store)(self.upload(), self.principal)
         await self.answer(encode(FileObject.of(file)))
 
     async def _list(self) -> None:

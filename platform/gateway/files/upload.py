@@ -1,12 +1,9 @@
 """From a form's bytes to a stored file. Django reads the form; the file's part goes to the database piece by piece."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
 from django.core.files.uploadhandler import FileUploadHandler, StopFutureHandlers, StopUpload
-from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.datastructures import MultiValueDict
 from msgspec import Meta, Struct
 
@@ -16,6 +13,7 @@ from accounts.models import StoredFile
 from accounts.models.stored_file import LONGEST_NAME
 from gateway import errors
 from gateway.body import one_of
+from gateway.forms import Upload, read
 
 SOONEST, LATEST = 3600, 30 * 86_400
 """Seconds after which a file may expire."""
@@ -31,14 +29,6 @@ class FileForm(Struct, kw_only=True, rename={"anchor": ANCHOR, "seconds": SECOND
     anchor: Annotated[str, one_of(["created_at"])] | None = None
     seconds: Annotated[int, Meta(ge=SOONEST, le=LATEST)] | None = None
     """After its creation the file expires; both fields, or neither."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    body: Any
-    """A file, open for reading: the whole form."""
-    size: int
-    content_type: str
 
 
 class ToDatabase(FileUploadHandler):
@@ -81,26 +71,14 @@ def store(upload: Upload, principal: Principal) -> StoredFile:
     """Raises ApiError; then nothing is left of it."""
     handler = ToDatabase(principal)
     try:
-        form = read(upload, handler)
+        form = read(upload, handler, "`file` and `purpose`")
+        if handler.full:
+            raise errors.too_much_stored(settings.FILES_PER_USER_BYTES)
         return stored(form, handler)
     except BaseException:
         if handler.writer is not None:
             handler.writer.discard()
         raise
-
-
-def read(upload: Upload, handler: ToDatabase) -> "MultiValueDict[str, str]":
-    """The form's fields; its file goes to the handler. Raises ApiError."""
-    headers = {"CONTENT_TYPE": upload.content_type, "CONTENT_LENGTH": str(upload.size)}
-    if not upload.content_type.lower().startswith("multipart/form-data"):
-        raise errors.invalid("The request body must be a form: `multipart/form-data` with `file` and `purpose`.")
-    try:
-        fields, _ = MultiPartParser(headers, upload.body, [handler], "utf-8").parse()
-    except (MultiPartParserError, SuspiciousOperation, UnicodeError):
-        raise errors.invalid("The request body can't be read as `multipart/form-data`.") from None
-    if handler.full:
-        raise errors.too_much_stored(settings.FILES_PER_USER_BYTES)
-    return fields
 
 
 def stored(form: "MultiValueDict[str, str]", handler: ToDatabase) -> StoredFile:

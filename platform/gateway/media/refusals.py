@@ -11,7 +11,7 @@ FORBIDDEN = "media_url_forbidden"
 FETCH_FAILED = "media_fetch_failed"
 TOO_LARGE = "media_too_large"
 TOO_MANY = "too_many_media"
-SHOWN = {Kind.IMAGE: "pictures", Kind.VIDEO: "videos"}
+LACKS = {Kind.IMAGE: "sees no pictures", Kind.VIDEO: "sees no videos", Kind.AUDIO: "hears no sounds"}
 
 
 def invalid(where: str, what: str) -> ApiError:
@@ -26,10 +26,12 @@ def fetch_failed(where: str, what: str) -> ApiError:
     return errors.invalid(f"`{where}` could not be fetched: {what}.", param=where, code=FETCH_FAILED)
 
 
-def sees_nothing(model: str, where: str, kind: Kind) -> ApiError:
-    """Of a model of another kind than `vision`."""
+def not_taken(model: str, where: str, kind: Kind) -> ApiError:
+    """By this model."""
     return errors.invalid(
-        f"`{where}`: {errors.quote(model)} sees no {SHOWN[kind]}; ask a model of the kind `vision`.", param=where
+        f"`{where}`: {errors.quote(model)} {LACKS[kind]}; ask a model whose `modalities` in `GET /v1/models` have "
+        f"`{kind}`.",
+        param=where,
     )
 
 

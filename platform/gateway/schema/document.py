@@ -17,7 +17,7 @@ from gateway.schema.statuses import ALWAYS, HEADERS, NUMBERS, RATES, REFUSALS, e
 JSON = "application/json"
 EVENTS = "text/event-stream"
 FORM = "multipart/form-data"
-BYTES = "application/octet-stream"
+TEXT = "text/plain"
 PARAMETERS = {
     "model": "The model's name or one of its aliases; it may hold slashes.",
     "id": "As in the answer, or, for a request that runs, the `x-request-id` that it was sent with.",
@@ -110,11 +110,15 @@ def described(operation: Operation, path: str, references: dict[Any, Schema]) ->
 def answer(operation: Operation, status: int, references: dict[Any, Schema]) -> Schema:
     """What is answered when all went well."""
     given = _answered(operation)[status]
-    content = {BYTES if given is BINARY else JSON: {"schema": references[given]}}
+    types = operation.binary_as if given is BINARY else (JSON, TEXT) if operation.gives_text else (JSON,)
+    whole = references[given]
+    if operation.gives_or is not None:
+        whole = {"anyOf": [whole, references[operation.gives_or]]}
+    content = {each: {"schema": {"type": "string"} if each == TEXT else whole} for each in types}
     keyed = issubclass(operation.consumer, KeyedEndpoint)
     if operation.events and status == 200:
         content[EVENTS] = {"schema": event(operation, references)}
-    description = "The answer, whole or with `stream: true` as events." if operation.events else "The answer."
+    description = "The answer, whole or, if that is asked for, as events." if operation.events else "The answer."
     return {
         "description": description if status == 200 else "Not now.",
         "headers": _headers(*ALWAYS, *(RATES if keyed else ()), "x-quota-warning", "x-ignored-parameters"),
@@ -174,4 +178,5 @@ def _answered(operation: Operation) -> dict[int, Any]:
 
 
 def _given(operation: Operation) -> list[Any]:
-    return [*_answered(operation).values(), *operation.events, operation.error]
+    more = () if operation.gives_or is None else (operation.gives_or,)
+    return [*_answered(operation).values(), *more, *operation.events, operation.error]

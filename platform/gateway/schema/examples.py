@@ -1,7 +1,7 @@
 """Bodies of requests that work on any server, for readers of the document and for the tests that send them.
 
-Only embedding models, rerankers and files have no name that works everywhere; here models are called after what they
-do, and a file has an id of noughts."""
+Only embedding models, rerankers, audio models and files have no name that works everywhere; here models are called
+after what they do, and a file has an id of noughts."""
 
 from typing import Any
 
@@ -59,6 +59,28 @@ EMBEDDINGS: dict[str, Json] = {
 }
 RERANK: dict[str, Json] = {
     "documents": {"model": "reranker", "query": "sums", "documents": ["3 + 4", "rain"], "return_documents": True}
+}
+TONE = "RIFF\x24\x08\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\x08\0\0" + 128 * (
+    8 * "\x40" + 8 * "\x70"
+)
+"""A quarter of a second, in a WAV whose bytes are all letters to JSON."""
+TRANSCRIPTIONS: dict[str, Json] = {
+    "json": {"model": "transcriber", "file": TONE, "language": "en"},
+    "verbose": {"model": "transcriber", "file": TONE, "response_format": "verbose_json"},
+    "subtitles": {"model": "transcriber", "file": TONE, "response_format": "srt", "temperature": 0.5},
+    "streamed": {"model": "transcriber", "file": TONE, "stream": True},
+}
+TRANSLATIONS: dict[str, Json] = {"json": {"model": "transcriber", "file": TONE, "prompt": "Paris"}}
+SPEECH: dict[str, Json] = {
+    "mp3": {"model": "talker", "input": "What is 3 + 4?", "voice": "default"},
+    "events": {
+        "model": "talker",
+        "input": "Rain in Paris",
+        "voice": "default",
+        "response_format": "pcm",
+        "speed": 1.5,
+        "stream_format": "sse",
+    },
 }
 FILES: dict[str, Json] = {
     "requests": {

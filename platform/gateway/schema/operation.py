@@ -40,6 +40,12 @@ class Operation:
     """The body is a form, not JSON."""
     gives: Any
     """The type of its answer with status 200; BINARY: bytes that are somebody's own affair."""
+    binary_as: tuple[str, ...] = ("application/octet-stream",)
+    """The content types that bytes may have."""
+    gives_or: Any = None
+    """Another type of its answer, if that is asked for."""
+    gives_text: bool = False
+    """It may be plain text as well, if that is asked for."""
     events: tuple[Any, ...] = ()
     """The types that the events of its stream hold, if it can stream."""
     ends_with_done: bool = False

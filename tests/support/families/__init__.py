@@ -30,7 +30,7 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "deepseek_vl_v2": deepseek_vl2.make,
     "gemma4": gemma4.make,
 }
-"""By mlx-vlm's name for it: makes the folder of a model and returns it."""
+"""By mlx-vlm's name for it: makes the folder of a model and returns it. Phi-3 Vision (`phi3_v`) has conditions."""
 
-BATCHED = ("qwen2_vl", "qwen2_5_vl", "llava", "idefics3", "smolvlm", "gemma3", "pixtral")
+BATCHED = ("qwen2_vl", "qwen2_5_vl", "llava", "idefics3", "smolvlm", "gemma3", "pixtral", "deepseek_vl_v2")
 """Those whose rows share a batch; the others run one at a time."""

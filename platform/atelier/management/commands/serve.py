@@ -18,6 +18,8 @@ import inference
 from accounts.first_run import FirstRun, do_create_first_admin
 from atelier import env
 from atelier.supervision import LOOPBACK, Platform
+from inference import library
+from inference.downloads import do_request_download
 from inference.engine.options import EngineOptions, OptionError, add_arguments, argv, given, make
 from inference.models import Deployment
 from inference.registry import own_timeout
@@ -31,7 +33,12 @@ STRICT = {
 """Flags for settings of the gateway: variable and meaning."""
 
 MOST_GATEWAYS = 64
-PURPOSES = {"embedding": "/v1/embeddings", "reranker": "/v1/rerank"}
+PURPOSES = {
+    "embedding": "/v1/embeddings",
+    "reranker": "/v1/rerank",
+    "transcription": "/v1/audio/transcriptions",
+    "speech": "/v1/audio/speech",
+}
 """Kinds of models that can be told from others only by who knows them: what each is for."""
 
 
@@ -68,6 +75,17 @@ class Command(BaseCommand):
             help="pictures, videos and sounds may be fetched from this host of a private network; may be given several "
             "times (ATELIER_ALLOW_MEDIA_HOSTS)",
         )  # fmt: skip
+        parser.add_argument(
+            "--offline", action="store_true", help="serve what is here; nothing is downloaded (ATELIER_OFFLINE)"
+        )
+        parser.add_argument(
+            "--download-timeout",
+            type=float, metavar="SECONDS", help="without a byte of a download (ATELIER_DOWNLOAD_TIMEOUT)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--download-retries",
+            type=int, metavar="N", help="attempts more that may fail in a row (ATELIER_DOWNLOAD_RETRIES)",
+        )  # fmt: skip
         add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -88,6 +106,7 @@ class Command(BaseCommand):
         # Settings of the children, which read them as we did.
         os.environ.update({variable: "yes" for name, (variable, _) in STRICT.items() if options[name]})
         share_media_settings(options["media_dir"], options["allow_media_host"])
+        share_download_settings(options["offline"], options["download_timeout"], options["download_retries"])
         with only_one():
             self.serve(sources, host, ports, engine_options)
 
@@ -98,6 +117,7 @@ class Command(BaseCommand):
         node = socket.gethostname()
         try:
             deployments = do_deploy_models(sources, host=node)
+            get_models(deployments)
         except ValueError as error:
             raise CommandError(str(error)) from error
         options = [line for deployment in deployments if (line := settle_options(deployment, engine_options))]
@@ -170,6 +190,20 @@ def in_words(stored: dict[str, Any]) -> str:
         return f"a mistake: {error}"
 
 
+def get_models(deployments: list[Deployment]) -> None:
+    """Has the worker download what is not here: nobody else waits for it. Raises CommandError offline."""
+    for model in (deployment.model for deployment in deployments):
+        if library.adopt(model):
+            model.save(update_fields=["commit"])
+            continue
+        if settings.OFFLINE or os.environ.get("ATELIER_OFFLINE") == "yes":
+            raise CommandError(
+                f"{model} is not here, or not all of it, and --offline nothing is downloaded. Leave that out once, or "
+                f"get it with `atelier download {model}`."
+            )
+        do_request_download(model, acting_user=None)
+
+
 def longest_request(deployments: list[Deployment]) -> float:
     """Seconds that the most patient of these models gives a request."""
     own = (own_timeout(deployment.model.engine_options) or 0 for deployment in deployments)
@@ -196,6 +230,20 @@ def share_media_settings(folder: str | None, hosts: list[str]) -> None:
         raise CommandError(f"--allow-media-host: {error}.") from None
     if hosts:
         os.environ["ATELIER_ALLOW_MEDIA_HOSTS"] = ",".join(hosts)
+
+
+def share_download_settings(offline: bool, timeout: float | None, retries: int | None) -> None:
+    """Settings of the children, in place of what the environment says. Raises CommandError."""
+    if offline:
+        os.environ["ATELIER_OFFLINE"] = "yes"
+    if timeout is not None:
+        if not 0.1 <= timeout <= 86_400:
+            raise CommandError(f"--download-timeout must be seconds from 0.1 to 86400, not {timeout:g}.")
+        os.environ["ATELIER_DOWNLOAD_TIMEOUT"] = str(timeout)
+    if retries is not None:
+        if not 0 <= retries <= 1000:
+            raise CommandError(f"--download-retries must be from 0 to 1000, not {retries}.")
+        os.environ["ATELIER_DOWNLOAD_RETRIES"] = str(retries)
 
 
 @contextmanager

@@ -1,29 +1,22 @@
-"""Models and engines in the admin, to read only: what supervisors saw of engines last, and how they do now. And the
-beginnings of prompts that are everybody's."""
+"""Engines, to read only: what supervisors saw of them last, and how they do now."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django import forms
 from django.contrib import admin
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget
 
-from accounts.admin.base import ReadOnlyAdmin, acting_user
-from accounts.admin.editing import EditableAdmin
-from inference import services
+from accounts.admin.base import ReadOnlyAdmin
 from inference.client import SCOPE_KEY, EngineClient
 from inference.engine.protocol import Stats
-from inference.models import Deployment, Engine, Model, SharedPrefix
+from inference.models import Engine
 
 STATE_COLOURS = {"ready": "success", "starting": "info", "stopped": "warning", "failed": "danger"}
-SERVED_COLOURS = {**STATE_COLOURS, "not served": "warning"}
-TEXT: Any = SharedPrefix._meta.get_field("text")
 BATCHING_COLOURS = {"batched": "success", "padded": "warning", "single": "warning"}
 PATIENCE_SECONDS = 1.5
 """Covers connecting to an engine that nothing was asked of yet, and the half second between two heartbeats."""
@@ -73,87 +66,6 @@ def memory(stats: Stats) -> str:
     if report["context_share"] < 1:
         said.append(f"new requests get {report['context_share']:.0%} of the context")
     return ", ".join(said)
-
-
-@admin.register(Model)
-class ModelPage(ReadOnlyAdmin):
-    list_display = ["name", "kind_label", "served", "context_length", "names", "options"]
-    search_fields = ["name", "source"]
-    fields = ["name", "kind_label", "served", "context_length", "source", "names", "options", "created_at"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
-        found: QuerySet[Model] = super().get_queryset(request)
-        return found.prefetch_related(
-            Prefetch("deployments", Deployment.objects.select_related("engine", "model"), to_attr="wishes")
-        )
-
-    @admin.display(description="kind")
-    def kind_label(self, model: Model) -> str:
-        found = [model.kind, *(engine.kind for engine in engines_of(model))]
-        return next((kind for kind in found if kind), "not known yet")
-
-    @display(description="served", label=SERVED_COLOURS)  # type: ignore[untyped-decorator]
-    def served(self, model: Model) -> str:
-        states = [engine.state for engine in engines_of(model)]
-        return next((str(state) for state in (Engine.State.READY, *states) if state in states), "not served")
-
-    @admin.display(description="context")
-    def context_length(self, model: Model) -> str:
-        known = [engine.context_length for engine in engines_of(model) if engine.context_length]
-        return f"{min(known):,} tokens" if known else "not known yet"
-
-    @admin.display(description="other names")
-    def names(self, model: Model) -> str:
-        return ", ".join(map(str, model.aliases)) or "none"
-
-    @admin.display(description="options")
-    def options(self, model: Model) -> str:
-        return ", ".join(f"{name} {value}" for name, value in sorted(model.engine_options.items())) or "defaults"
-
-
-def engines_of(model: Model) -> list[Engine]:
-    """Of a model from the page's queryset."""
-    return [deployment.engine for deployment in model.wishes if hasattr(deployment, "engine")]  # type: ignore[attr-defined]
-
-
-class PrefixForm(forms.ModelForm):  # type: ignore[type-arg]
-    # Unstripped: how a prompt begins matters to the character.
-    text = forms.CharField(strip=False, widget=UnfoldAdminTextareaWidget, help_text=TEXT.help_text)
-
-
-@admin.register(SharedPrefix)
-class SharedPrefixAdmin(EditableAdmin):
-    list_display = ["name", "model", "characters", "is_pinned", "created_at"]
-    list_select_related = ["model"]
-    search_fields = ["name"]
-    form = PrefixForm
-    fields = ["name", "model", "text", "is_pinned"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: SharedPrefix | None = None) -> list[str]:
-        """Of another model it is another prefix."""
-        return ["model"] if obj else []
-
-    @admin.display(description="characters")
-    def characters(self, prefix: SharedPrefix) -> str:
-        return f"{len(prefix.text):,}"
-
-    def save_model(self, request: HttpRequest, obj: SharedPrefix, form: Any, change: bool) -> None:
-        actor = acting_user(request)
-        if not change:
-            made = services.do_share_prefix(
-                obj.model, obj.text, name=obj.name, is_pinned=obj.is_pinned, acting_user=actor
-            )
-            # The page goes on with `obj`: it becomes the row that was stored.
-            obj.__dict__.update(made.__dict__)
-        elif changes := {name: form.cleaned_data[name] for name in form.changed_data}:
-            services.do_change_shared_prefix(obj, acting_user=actor, **changes)
-
-    def delete_model(self, request: HttpRequest, obj: SharedPrefix) -> None:
-        services.do_delete_shared_prefix(obj, acting_user=acting_user(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[SharedPrefix]) -> None:
-        for prefix in queryset.order_by("pk"):
-            services.do_delete_shared_prefix(prefix, acting_user=acting_user(request))
 
 
 @admin.register(Engine)
