@@ -16,6 +16,7 @@ from inference.direct.pictures import Picture, Video
 from inference.engine import protocol
 from inference.engine.kinds import DOES, kind_of
 from inference.engine.options import EngineOptions, OptionError, make
+from inference.hub.cache import Store
 from inference.sources import SourceError, load_path, parse_source
 
 DESCRIBE = "Describe this image."
@@ -35,10 +36,11 @@ class LanguageModel:
         """Raises ModelError where there can't be a model, ValueError for options that make no sense."""
         try:
             source = parse_source(str(model))
+            commit = Store(source.source).commit_of(source.revision) if source.is_of_hub else None
+            self._path = load_path(source.source, commit or "")
         except SourceError as error:
             raise ModelError(str(error)) from None
         self.name = source.name
-        self._path = load_path(source.source)
         self._options = _options(options)
         self._host: Host | None = None
         self._closed = False

@@ -10,11 +10,11 @@ loads it, when all its other files are there.
 """
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from django.conf import settings
 from huggingface_hub import constants
 
 from inference.hub.errors import HubError
@@ -26,7 +26,9 @@ PARTIAL = ".incomplete"
 
 
 def root() -> Path:
-    return settings.MODEL_DIR or Path(constants.HF_HUB_CACHE)
+    # Read here and not in the settings: a program with the Python API has none.
+    chosen = os.environ.get("ATELIER_MODEL_DIR", "").strip()
+    return Path(chosen).expanduser().resolve() if chosen else Path(constants.HF_HUB_CACHE)
 
 
 class Store:

@@ -101,11 +101,6 @@ def folder(name: str, default: Path) -> Path:
     return Path(value).expanduser().resolve() if value else default
 
 
-def path(name: str) -> Path | None:
-    value = text(name)
-    return Path(value).expanduser().resolve() if value else None
-
-
 def existing_folder(name: str) -> Path | None:
     value = text(name)
     if value and (found := folder_at(value)) is None:

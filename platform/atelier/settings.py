@@ -77,8 +77,7 @@ BATCHES_PER_USER = env.integer("ATELIER_BATCHES_PER_USER", 50, minimum=1)
 GATEWAY_URL = env.text("ATELIER_GATEWAY_URL")
 
 # --- Models of a hub ---------------------------------------------------------------------------------------------
-# Where downloads go, laid out as Hugging Face's cache; empty: its own one, as HF_HOME and HF_HUB_CACHE say.
-MODEL_DIR = env.path("ATELIER_MODEL_DIR")
+# Where they go, ATELIER_MODEL_DIR, is read in inference/hub/cache.py.
 # Seconds without a byte, and attempts more after one that failed, before a download is given up.
 DOWNLOAD_TIMEOUT_SECONDS = env.number("ATELIER_DOWNLOAD_TIMEOUT", 60, minimum=0.1)
 DOWNLOAD_RETRIES = env.integer("ATELIER_DOWNLOAD_RETRIES", 5)

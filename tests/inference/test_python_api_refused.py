@@ -127,6 +127,8 @@ def test_where_no_model_is(tmp_path: Path) -> None:
         LanguageModel(tmp_path)
     with pytest.raises(ModelError, match="no such folder"):
         LanguageModel("./nowhere")
+    with pytest.raises(ModelError, match="`atelier download org/nowhere` gets it"):
+        LanguageModel("org/nowhere")
     (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
     broken = LanguageModel(tmp_path)
     for _ in range(2):

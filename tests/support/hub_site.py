@@ -18,7 +18,7 @@ def hub_site(folder: Path, settings: object, monkeypatch: pytest.MonkeyPatch) ->
         # huggingface_hub reads its environment once, when it is imported.
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        settings.MODEL_DIR = folder  # type: ignore[attr-defined]
+        monkeypatch.setenv("ATELIER_MODEL_DIR", str(folder))
         settings.DOWNLOAD_TIMEOUT_SECONDS = 5.0  # type: ignore[attr-defined]
         settings.DOWNLOAD_RETRIES = 2  # type: ignore[attr-defined]
         # The real pauses, only shorter: half a second to a minute is for the web.
