@@ -70,9 +70,10 @@ class Work:
         self._began = perf_counter()
 
     def rows(self, kind: Kind, count: int, each: float, bytes_each: int = 0) -> int:
-        """How many of so many rows to compute at a time, where each takes so many operations, and bytes on the way."""
+        """How many of so many rows to compute at a time, where each takes so many operations, and bytes on the way.
+        None may be all of them: windows at a picture's edge can be empty."""
         most = float(count)
-        if self._breathe is not None:
+        if self._breathe is not None and each:
             most = self._pace.seconds / self._pace.expected(kind, each)
         if bytes_each:
             most = min(most, SCORE_BYTES / bytes_each)

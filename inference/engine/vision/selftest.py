@@ -22,11 +22,14 @@ from inference.engine.sequence import Request, Sequence
 from inference.engine.text.detokenizer import Detokenizer
 from inference.engine.text.speech import Speech
 from inference.engine.text.stops import StopMatcher
+from inference.engine.text.template import PromptError
 from inference.engine.vision.features import Given
 from inference.engine.vision.wording import IMAGE
 
 STEPS, MOST = 4, 16
 """Tokens that the pictures' rows say at least, and that any row may say."""
+SEVERAL = 4
+"""Pictures in one prompt."""
 SIZES = ((96, 64), (64, 96))
 """Width and height of the pictures."""
 QUESTIONS = ("What is this?", "And what is it here, in a few words?")
@@ -35,7 +38,10 @@ QUESTIONS = ("What is this?", "And what is it here, in a few words?")
 def doubt(model: LoadedModel, batching: Batching) -> str:
     """Why its pictures may not be batched as its texts may be, for people; empty if nothing speaks against it."""
     try:
-        off = _Trial(model, batching).deviation()
+        trial = _Trial(model, batching)
+        if not trial.reads_each_by_itself():
+            return "how it reads a picture depends on how many there are"
+        off = trial.deviation()
     except Exception as error:  # whatever a foreign model's code raises where it is used in another way than its own
         return f"its pictures fail in a batch: {type(error).__name__}: {error}"
     return f"its pictures in a batch are off by {off:.1e} deviations" if off > tolerance_of(model.model) else ""
@@ -71,6 +77,20 @@ class _Trial:
         )
         self._batch = Batch(self._speaker, model.vocab, store, Rows(store))
         self._batch.model = self._listen
+
+    def reads_each_by_itself(self) -> bool:
+        """Whether a picture is to the model's processor the same among others as alone. Some cut pictures up only where
+        there are few."""
+        pictures = [self._pictures[number % len(self._pictures)] for number in range(SEVERAL)]
+        try:
+            asked = self._eye.wording.render([{"role": "user", "content": [IMAGE] * SEVERAL}], {})
+        except PromptError:
+            return True  # it reads one, and says so
+        try:
+            self._eye.read(asked, pictures, [self._eye.alone(picture) for picture in pictures])
+        except PromptError:
+            return False
+        return True
 
     def deviation(self) -> float:
         """The largest difference of two logits, in standard deviations."""

@@ -32,5 +32,5 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
 }
 """By mlx-vlm's name for it: makes the folder of a model and returns it. Phi-3 Vision (`phi3_v`) has conditions."""
 
-BATCHED = ("qwen2_vl", "qwen2_5_vl", "llava", "idefics3", "smolvlm", "gemma3", "pixtral", "deepseek_vl_v2")
+BATCHED = ("qwen2_vl", "qwen2_5_vl", "llava", "idefics3", "smolvlm", "gemma3", "pixtral")
 """Those whose rows share a batch; the others run one at a time."""
