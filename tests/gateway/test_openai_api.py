@@ -175,7 +175,7 @@ TABLE: list[tuple[str, str, bytes, int, str | None, str | None]] = [
     ("POST", CHAT, chat(response_format={"type": "json_schema", "json_schema": {"schema": {"type": "odd"}}}), 400,
      "invalid_format", "response_format"),
     ("POST", CHAT, chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 400, None,
-     "messages[0].content[0]"),
+     "messages[0].content[0].image_url"),
     ("POST", CHAT, chat(max_tokens=10_000_000), 400, "context_length_exceeded", "messages"),
     ("POST", CHAT, chat(messages=[{"role": "user", "content": "word " * 20_000}]), 400, "context_length_exceeded",
      "messages"),
